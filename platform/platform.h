@@ -1,0 +1,124 @@
+/*
+ * The one door through which application code runs. mm and the sentry know this file and nothing
+ * below platform/.
+ *
+ *   platform       one per sandbox: what this way of running can do; makes the other two
+ *   address_space  one per mm: a cache of its PMAs. May be emptied (unmap of everything) at any
+ * time; the next fault fills it again context        one per task: runs application code until
+ * something happens
+ *
+ * A context is bound to the host thread that calls its switch: create it, use it and release it on
+ * that thread. interrupt() alone may come from any thread.
+ */
+#ifndef PICKET_PLATFORM_PLATFORM_H
+#define PICKET_PLATFORM_PLATFORM_H
+
+#include "memmap/memmap.h"
+#include "platform/arch.h"
+#include <signal.h>
+
+struct platform;
+struct address_space;
+struct context;
+
+/* What ended a switch. */
+enum switch_reason {
+    SWITCH_SYSCALL, /* see struct arch_context */
+    SWITCH_FAULT,   /* event.addr, event.access; event.info if it must become a signal */
+    SWITCH_SIGNAL,  /* a synchronous exception: event.info (SIGFPE, SIGILL, SIGTRAP, SIGSEGV with
+                       no address (general protection), SIGBUS for alignment) */
+    SWITCH_INTERRUPTED, /* interrupt() was called, or the platform wants the task loop to look round
+                         */
+    SWITCH_DEAD, /* the host killed the application thread (somebody's SIGKILL): the task dies */
+};
+
+struct switch_event {
+    gva_t addr;       /* SWITCH_FAULT: the address that was touched */
+    access_t access;  /* what was tried; may be only ACCESS_READ where the platform cannot tell a
+                         first read from a first write: a second fault then says ACCESS_WRITE */
+    bool not_present; /* the platform had no mapping there (SEGV_MAPERR as far as it knows) */
+    siginfo_t info;
+};
+
+/* One piece of work for an address space. */
+enum as_op_kind { AS_MAP, AS_UNMAP, AS_PROTECT };
+struct as_op {
+    enum as_op_kind kind;
+    struct addr_range ar;
+    /* AS_MAP: ar shows file from offset, with perms (already effective; not empty). The caller
+     * holds a reference on those pages until it has unmapped them. Replaces what was there. */
+    struct memmap_file *file;
+    uint64_t offset;
+    access_t perms; /* AS_MAP, AS_PROTECT (may be empty: no access) */
+    bool precommit; /* AS_MAP: the host's page tables should be filled now */
+};
+
+struct address_space_ops {
+    /*
+     * Does n operations in order. A host call costs little beside the switch into the stub: hand
+     * over many at once. Thread-safe; the caller (mm) serialises with MM_ACTIVE. May be called from
+     * threads that have no context in this space. Returns 0; -ENOMEM if a host limit was
+     * met, and then the space has been emptied entirely (it is a cache: fault again); any other
+     * -errno means that the space is dead (its host process was killed).
+     * AS_PROTECT touches only what is mapped; ranges without a mapping are not an error.
+     */
+    int (*apply)(struct address_space *as, const struct as_op *ops, size_t n);
+    /* Forgets everything. The address space object stays usable. */
+    void (*clear)(struct address_space *as);
+    /* The last call. No context may be running in it. */
+    void (*release)(struct address_space *as);
+};
+struct address_space {
+    const struct address_space_ops *ops;
+    struct platform *platform;
+};
+
+struct context_ops {
+    /*
+     * Runs application code in `as` with the registers in ac until something happens. Loads
+     * ac->xstate first if fpu_dirty; clears fpu_valid. `as` may differ from the last call's (exec).
+     */
+    enum switch_reason (*run)(struct context *c, struct address_space *as, struct arch_context *ac,
+                              struct switch_event *ev);
+    /* Makes ac->xstate valid (allocating it at first use). Returns 0 or -ENOMEM. */
+    int (*pull_fpu)(struct context *c, struct arch_context *ac);
+    /* Ends the current run, or the next one at once, with SWITCH_INTERRUPTED. Any thread, cheap if
+     * the context is not running. */
+    void (*interrupt)(struct context *c);
+    /* The task is about to sleep in the sentry / woke up: for the platform's choice of CPUs. */
+    void (*will_block)(struct context *c);
+    void (*did_unblock)(struct context *c);
+    void (*release)(struct context *c);
+};
+struct context {
+    const struct context_ops *ops;
+};
+
+struct platform_ops {
+    /* A new empty address space. Any thread. Returns 0 or -errno. */
+    int (*new_address_space)(struct platform *p, struct address_space **out);
+    /* A context for the calling thread. `as`: where it will first run (a hint that may save work).
+     * Returns 0 or -errno (-EAGAIN: no more host threads). */
+    int (*new_context)(struct platform *p, struct address_space *as, struct context **out);
+    void (*release)(struct platform *p);
+};
+struct platform {
+    const struct platform_ops *ops;
+    const char *name;
+    gva_t min_addr; /* the application's addresses are within [min_addr, max_addr) */
+    gva_t max_addr;
+    uint32_t xstate_size; /* bytes of the XSAVE area in signal frames and in arch_context */
+    uint64_t xfeatures;   /* XCR0 */
+    bool lazy_faults_ok;  /* false: a fault is so dear that mm should map ahead eagerly */
+};
+
+struct platform_type {
+    const char *name;
+    /* Whether it works here: runs a small program through it. 0, or -errno with a clear sentence.
+     */
+    int (*self_test)(char *why, size_t why_size);
+    int (*create)(struct platform **out, char *why, size_t why_size);
+};
+extern const struct platform_type ptrace_platform_type;
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * The root: everything the sandbox's kernel knows hangs from one struct kernel.
+ */
+#ifndef PICKET_SENTRY_KERNEL_KERNEL_H
+#define PICKET_SENTRY_KERNEL_KERNEL_H
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "memmap/memory_file.h"
+#include "mm/mm.h"
+#include "platform/platform.h"
+#include "sentry/kernel/clock.h"
+#include "sentry/kernel/task.h"
+
+struct vfs;
+struct host_events;
+struct timer_service;
+struct futex_table;
+struct pid_table;
+struct loader;
+struct uts_ns;
+
+/* What the command line decided. Strings live as long as the kernel. */
+struct kernel_volume {
+    int root_fd; /* O_PATH directory (or file) on the host; owned */
+    const char *source;
+    const char *target; /* in the sandbox */
+    bool read_only;
+};
+struct kernel_config {
+    const struct platform_type *platform;
+    int root_fd;       /* O_PATH descriptor of the host directory that becomes the root; owned */
+    bool overlay_root; /* writes to the root stay in memory */
+    const struct kernel_volume *volumes;
+    size_t nvolumes;
+    const char *hostname;
+    const char *cwd;
+    char *const *argv;
+    char *const *envp;
+    uid_t uid;
+    gid_t gid;
+    const gid_t *groups;
+    size_t ngroups;
+    int stdio[3]; /* host descriptors passed through, or -1 */
+    bool strace;
+    const char *strace_list; /* NULL: all */
+    uint64_t memory_limit;   /* bytes, 0: none */
+};
+
+struct kernel {
+    const struct kernel_config *config;
+    struct platform *platform;
+    struct memory_file *memory;
+    struct mm_config mm_config;
+    struct clock clock;
+
+    struct mutex tree_lock;  /* TASK_TREE */
+    struct list_head groups; /* thread_group.all_link */
+    struct pid_table *pids;
+    struct thread_group *init;
+    int ntasks;
+    struct wait_queue exit_wait; /* woken when the last task is gone */
+
+    struct vfs *vfs;
+    struct host_events *events;
+    struct timer_service *timers;
+    struct futex_table *futexes;
+    struct loader *loader;
+    struct uts_ns *init_uts;
+    int64_t boot_monotonic; /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
+    int ncpus;              /* that applications see */
+    struct strace_config *strace;
+    _Atomic uint64_t unimplemented_seen[8]; /* bitmap: a call that is missing is logged once */
+};
+
+/*
+ * Makes a kernel, mounts the root, loads config->argv as process 1. On failure returns -errno and a
+ * sentence for a person in why.
+ */
+MUST_CHECK int kernel_boot(const struct kernel_config *config, struct kernel **out, char *why,
+                           size_t why_size);
+/* Runs until process 1 has exited and everything else was killed. Returns its wait status. */
+int kernel_run(struct kernel *k);
+/* A signal from outside (Ctrl-C, SIGTERM) for process 1. Any thread; async-signal-safe not needed.
+ */
+void kernel_signal(struct kernel *k, int sig);
+void kernel_destroy(struct kernel *k);
+
+#endif
