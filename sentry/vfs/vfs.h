@@ -10,8 +10,10 @@
  * means that the file system lacks it, and the VFS answers with the errno Linux gives then.
  *
  * Locks (see base/lock_order.h): inode.dir_lock (INODE_DIR) for directory contents: held for
- * writing by the VFS around create, unlink, rename..., for reading around lookup and iterate;
+ * writing by the VFS around create, unlink, rename... and lookup, for reading around iterate;
  * inode.lock (INODE) for data and attributes: taken by file systems in read, write, setattr.
+ * release, evict and destroy may run wherever a last reference is dropped, munmap included: they
+ * take no lock that precedes MAPPABLE_MAPS.
  */
 #ifndef PICKET_SENTRY_VFS_VFS_H
 #define PICKET_SENTRY_VFS_VFS_H
@@ -84,8 +86,18 @@ struct super_ops {
     void (*destroy)(struct super_block *sb);
 };
 
+/*
+ * Two counts, so that the root can hold the super block and the super block its root:
+ *
+ *   users (mounts, an overlay over it) --active--> super block --root--> dentry --> inode --ref-->
+ * sb
+ *
+ * When the last active reference goes, the cached dentries and the root are dropped; destroy is
+ * called when the inodes that somebody still held are gone as well.
+ */
 struct super_block {
-    struct refcount ref; /* mounts, and inodes */
+    struct refcount ref;    /* inodes; and one for all active references together */
+    struct refcount active; /* super_get, super_put */
     const struct super_ops *ops;
     struct kernel *kernel;
     const char *type; /* "tmpfs" */
@@ -97,12 +109,20 @@ struct super_block {
     void *priv;
 };
 
+/* A super block with one active reference and a fresh dev; sb->root is for the file system to set
+ * (d_make_root). NULL: no memory. */
+struct super_block *super_create(struct kernel *k, const char *type, uint64_t magic,
+                                 const struct super_ops *ops, void *priv);
+/* Active references. */
+struct super_block *super_get(struct super_block *sb);
+void super_put(struct super_block *sb);
+
 /* ---- inodes ---- */
 
 /* What lookup, create... get a name from, and give an inode to: d_instantiate. */
 struct inode_ops {
     /* Finds d->name in dir; calls d_instantiate(d, inode) with a reference given, or leaves d
-     * negative. 0 or -errno (not -ENOENT). Called with dir->dir_lock held for reading or writing.
+     * negative. 0 or -errno (not -ENOENT). Called with dir->dir_lock held for writing.
      */
     int (*lookup)(struct inode *dir, struct dentry *d);
     /* These make d positive. mode has the umask applied and the type bits set. The new inode's
@@ -173,6 +193,8 @@ struct inode {
     _Atomic int write_count;         /* > 0: writers; < 0: being executed (-ETXTBSY) */
     struct file_lock_context *locks; /* POSIX, OFD and flock locks, or NULL: vfs/locks.c */
     struct inotify_marks *marks;
+    char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS) */
+    bool dead;               /* a directory that was removed (dir_lock; set by the VFS) */
     void *priv;
 };
 
@@ -189,6 +211,9 @@ int inode_permission_generic(struct inode *i, const struct cred *cred, int mask)
 void inode_fill_stat(struct inode *i, struct kstat *out);
 /* Current time of the sandbox's realtime clock, for timestamps. */
 struct timestamp vfs_now(struct super_block *sb);
+/* f was read: moves the inode's atime as mount flags, O_NOATIME and relatime say. The VFS calls it
+ * after read, getdents and mmap; file systems need not. */
+void file_accessed(struct file *f);
 
 /* ---- dentries ---- */
 
@@ -268,6 +293,9 @@ int vfs_open(struct task *t, int dfd, const char *path, const struct open_how *h
              struct file **out);
 /* Opens what p names (no walk): flags as open(2). */
 int vfs_open_path(struct task *t, const struct path_ref *p, int flags, struct file **out);
+/* A program: a regular file with execute permission, not on a noexec mount; nobody may write it
+ * (-ETXTBSY) until the description is gone. flags: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW. */
+int vfs_open_exec(struct task *t, int dfd, const char *path, int flags, struct file **out);
 int vfs_mkdir(struct task *t, int dfd, const char *path, uint32_t mode);
 int vfs_mknod(struct task *t, int dfd, const char *path, uint32_t mode, dev_t dev);
 int vfs_symlink(struct task *t, const char *target, int dfd, const char *path);
@@ -318,6 +346,9 @@ struct file_ops {
     int (*show_fdinfo)(struct file *f, char *buf, size_t size);
     /* F_SETFL changed O_NONBLOCK, O_APPEND, O_ASYNC, O_DIRECT: may refuse. */
     int (*set_flags)(struct file *f, unsigned flags);
+    /* fcntl commands that belong to the object: F_ADD_SEALS, F_GET_SEALS, F_SETPIPE_SZ,
+     * F_GETPIPE_SZ. NULL: -EINVAL (-EBADF for the pipe commands). */
+    long (*fcntl)(struct file *f, struct task *t, unsigned cmd, uint64_t arg);
 };
 
 struct file {
@@ -420,14 +451,20 @@ struct file_system_type {
     bool user_mountable; /* mount(2) in the sandbox may ask for it */
 };
 
-/* Builds the root (host directory, overlay), /proc, /dev, /tmp, /sys... as config says. */
-int vfs_boot(struct kernel *k, struct path_ref *root, char *why, size_t why_size);
+/* Makes k->vfs, the root (host directory, overlay), /proc, /dev, /sys, the volumes as config says.
+ * root and cwd (config->cwd) come with references, for fs_context_create. */
+int vfs_boot(struct kernel *k, struct path_ref *root, struct path_ref *cwd, char *why,
+             size_t why_size);
 void vfs_destroy(struct vfs *v);
 dev_t vfs_new_dev(struct vfs *v);
 /* Mounts sb at mountpoint (or as the namespace's root if NULL). Takes the caller's reference on sb.
  */
 int vfs_mount(struct mount_ns *ns, struct super_block *sb, struct path_ref *mountpoint,
               unsigned flags, const char *source);
+/* What /proc/PID/{mounts,mountinfo,mountstats} say to somebody whose root is `root`: malloc'ed. */
+enum mounts_format { MOUNTS_TAB, MOUNTS_INFO, MOUNTS_STATS };
+int vfs_mounts_text(struct mount_ns *ns, const struct path_ref *root, enum mounts_format format,
+                    char **out, size_t *length);
 /* A pair of pipe ends. */
 int pipe_create(struct kernel *k, unsigned flags, const struct cred *cred, struct file *out[2]);
 /* A description of a host descriptor that was passed through (stdin, ...). Takes over host_fd. */
