@@ -143,8 +143,9 @@ struct inode_ops {
     /* O_TMPFILE: an inode without a name; reference given. */
     int (*tmpfile)(struct inode *dir, uint32_t mode, const struct cred *cred, struct inode **out);
 
-    /* Symbolic links: the target, at most size - 1 bytes and a NUL; returns its length. */
-    ssize_t (*readlink)(struct inode *i, char *buf, size_t size);
+    /* Symbolic links: the target, at most size - 1 bytes and a NUL; returns its length. t: who asks
+     * (/proc/self depends on it), or NULL. */
+    ssize_t (*readlink)(struct inode *i, struct task *t, char *buf, size_t size);
     /* Magic links (/proc/PID/fd/N): where to go, reference given. NULL for ordinary links. */
     int (*follow)(struct inode *i, struct task *t, struct path_ref *out);
 
@@ -193,7 +194,8 @@ struct inode {
     _Atomic int write_count;         /* > 0: writers; < 0: being executed (-ETXTBSY) */
     struct file_lock_context *locks; /* POSIX, OFD and flock locks, or NULL: vfs/locks.c */
     struct inotify_marks *marks;
-    char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS) */
+    char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS); not where
+                                sb->no_dentry_cache: /proc/self differs between readers */
     bool dead;               /* a directory that was removed (dir_lock; set by the VFS) */
     void *priv;
 };
@@ -439,7 +441,8 @@ struct vfs {
     struct mount_ns *root_ns;
     struct super_block *anon_sb; /* anonymous inodes */
     struct super_block *pipe_sb;
-    struct mount *anon_mnt; /* their mount, reachable by no walk */
+    struct mount *anon_mnt;               /* their mount, reachable by no walk */
+    _Atomic(struct super_block *) shm_sb; /* nameless tmpfs files; made on first use */
     struct dcache *dcache;
     struct mutex mount_lock; /* MOUNT */
     _Atomic uint32_t next_dev, next_mount_id;
@@ -473,7 +476,10 @@ int hostfd_create(struct kernel *k, int host_fd, const struct cred *cred, struct
 /* The file systems' constructors (fs/NAME/). */
 int tmpfs_create(struct kernel *k, uint32_t root_mode, uint64_t max_bytes,
                  struct super_block **out);
-/* A nameless tmpfs file for memfd_create, shared anonymous memory (mm), System V shared memory. */
+/* A nameless tmpfs file for memfd_create, shared anonymous memory (mm), System V shared memory,
+ * open for reading and writing. name: as /proc/PID/fd and maps show it ("/memfd:x (deleted)",
+ * "/dev/zero (deleted)"). flags: MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL; without them the file takes no
+ * seals. */
 int tmpfs_create_anon_file(struct kernel *k, const char *name, uint64_t size, unsigned flags,
                            const struct cred *cred, struct file **out);
 /* Takes over root_fd. read_only: refuses writes at the host's door. exclusive: nobody else changes
