@@ -16,11 +16,11 @@
     X(FILE_POS, "vfs: position of a file description")                                             \
     X(INODE_DIR, "vfs: directory contents (parents before children)")                              \
     X(INODE, "vfs: inode data and attributes")                                                     \
+    X(FUTEX_BUCKET, "futex: one hash bucket; held while the word is read, which may fault")        \
     X(MM_MAPPING, "mm: VMAs of an address space")                                                  \
     X(MAPPABLE_MAPS, "fs: mapping set of a mappable; held while it invalidates")                   \
     X(MM_ACTIVE, "mm: PMAs of an address space, and the platform's copy of them")                  \
     X(MAPPABLE_DATA, "fs: which pages a mappable has; all that translate may take")                \
-    X(FUTEX_BUCKET, "futex: one hash bucket")                                                      \
     X(PIPE, "pipefs: a pipe's buffer")                                                             \
     X(EPOLL, "epoll: interest list")                                                               \
     X(TASK_TREE, "kernel: task tree, pid tables, process groups, sessions")                        \

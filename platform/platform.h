@@ -88,6 +88,9 @@ struct context_ops {
     /* The task is about to sleep in the sentry / woke up: for the platform's choice of CPUs. */
     void (*will_block)(struct context *c);
     void (*did_unblock)(struct context *c);
+    /* Nanoseconds of CPU that application code used in this context so far. Any thread, while the
+     * context lives. May be NULL: not known. */
+    uint64_t (*cpu_time)(struct context *c);
     void (*release)(struct context *c);
 };
 struct context {

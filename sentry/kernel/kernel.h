@@ -15,10 +15,23 @@
 struct vfs;
 struct host_events;
 struct timer_service;
+struct host_threads;
 struct futex_table;
 struct pid_table;
 struct loader;
-struct uts_ns;
+
+/* What uname(2) tells; applications may build for what release says. */
+#define KERNEL_SYSNAME "Linux"
+#define KERNEL_RELEASE "6.1.0"
+#define KERNEL_VERSION "#1 SMP PREEMPT_DYNAMIC Picket " PICKET_VERSION
+#define KERNEL_MACHINE "x86_64"
+#define KERNEL_PID_MAX 32768
+
+struct uts_ns {
+    struct mutex lock; /* LEAF */
+    char nodename[65];
+    char domainname[65];
+};
 
 /* What the command line decided. Strings live as long as the kernel. */
 struct kernel_volume {
@@ -58,15 +71,20 @@ struct kernel {
     struct list_head groups; /* thread_group.all_link */
     struct pid_table *pids;
     struct thread_group *init;
-    int ntasks;
-    struct wait_queue exit_wait; /* woken when the last task is gone */
+    int ntasks;             /* that have not left */
+    int max_tasks;          /* more are refused with -EAGAIN */
+    bool ending;            /* init has exited: everything else is being killed */
+    _Atomic uint32_t ended; /* futex: counts the exits that kernel_run may be waiting for */
+    _Atomic int sigqueued;  /* signals queued in all of the sandbox */
+    _Atomic uint64_t forks; /* since boot, for /proc/stat */
+    struct host_threads *threads;
 
     struct vfs *vfs;
     struct host_events *events;
     struct timer_service *timers;
     struct futex_table *futexes;
     struct loader *loader;
-    struct uts_ns *init_uts;
+    struct uts_ns uts;
     int64_t boot_monotonic; /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
     int ncpus;              /* that applications see */
     struct strace_config *strace;

@@ -5,12 +5,15 @@
 #define PICKET_SENTRY_KERNEL_SIGNAL_H
 
 #include "base/list.h"
+#include "base/lock.h"
+#include "base/refcount.h"
 #include "memmap/memmap.h"
 #include <signal.h>
 
 struct task;
 struct thread_group;
 struct process_group;
+struct posix_timer;
 
 typedef uint64_t sigset64_t; /* bit n - 1 is signal n */
 #define SIG_BIT(sig) (1ull << ((sig)-1))
@@ -27,7 +30,7 @@ struct k_sigaction {
 struct sigqueue {
     struct list_head link;
     siginfo_t info;
-    void *timer; /* the POSIX timer that owns this entry, or NULL */
+    struct posix_timer *timer; /* owns this entry; NULL: freed when it is taken off */
 };
 
 struct sigpending {
@@ -35,7 +38,15 @@ struct sigpending {
     struct list_head queue; /* sigqueue, oldest first */
 };
 
-struct sighand; /* 64 actions, reference counted: signal.c */
+/* The actions. Locked for themselves: CLONE_SIGHAND without CLONE_THREAD shares them. */
+struct sighand {
+    struct refcount ref;
+    struct mutex lock; /* LEAF */
+    struct k_sigaction action[SIG_MAX];
+};
+struct sighand *sighand_create(void);
+struct sighand *sighand_copy(struct sighand *sh);
+void sighand_put(struct sighand *sh);
 
 /* Sends to one thread / to a process / to all of a process group. Checks no permission. Returns 0,
  * or -EAGAIN if the queue limit is met (real-time signals), or -ESRCH. Any thread. */

@@ -18,7 +18,6 @@
 #include "sentry/kernel/errno.h"
 #include "sentry/kernel/signal.h"
 #include "sentry/kernel/wait.h"
-#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 
@@ -26,41 +25,79 @@ struct kernel;
 struct fd_table;
 struct fs_context;
 struct file;
-struct session;
-struct process_group;
 struct ns_set;
 struct tty;
 struct timer_set;
+struct host_thread;
+struct vfork_wait;
 struct seccomp_filter;
+
+/*
+ * A number in the pid namespace, and all that goes by it. It lives as long as one of them does. All
+ * fields: TASK_TREE.
+ */
+struct pid {
+    pid_t nr;
+    struct task *task;          /* with this thread id */
+    struct thread_group *group; /* with this process id, zombies included */
+    struct process_group *pgrp;
+    struct session *session;
+};
+
+/* Process groups and sessions: reference counted by their members (TASK_TREE). */
+struct session {
+    struct pid *pid;
+    int pgrps;       /* process groups in it */
+    struct tty *tty; /* the controlling terminal, or NULL */
+};
+struct process_group {
+    struct pid *pid;
+    struct session *session;
+    struct list_head members; /* thread_group.pgrp_link */
+};
+
+enum stop_state { STOP_NONE, STOP_STOPPING, STOP_STOPPED };
 
 struct thread_group {
     struct refcount ref;
     struct kernel *kernel;
     pid_t tgid; /* in the root pid namespace */
-    /* TASK_TREE */
+
+    /* TASK_TREE. The list of tasks changes under TASK_TREE and SIGHAND: either is enough to read.
+     */
+    struct list_head tasks; /* task.group_link: tasks that have not left, and a zombie leader */
     struct task *leader;
-    struct list_head tasks; /* task.group_link */
-    int live_tasks;         /* not yet exiting */
-    struct thread_group *parent;
-    struct list_head children; /* sibling */
+    int ntasks;                  /* on that list */
+    struct thread_group *parent; /* NULL for init */
+    struct task *parent_task;    /* the thread that made us: compared, never followed */
+    struct list_head children;   /* sibling */
     struct list_head sibling;
     struct process_group *pgrp;
     struct list_head pgrp_link;
     struct list_head all_link; /* kernel.groups */
     bool is_child_subreaper;
+    bool has_child_subreaper; /* an ancestor may be one */
     bool did_exec;
+    bool zombie; /* every task has left: can be waited for */
+    bool reaped; /* waited for (or never to be): off the tree */
     int exit_signal;
-    /* SIGHAND */
+    /* Of tasks and waited-for children that are gone. */
+    struct rusage dead_usage, child_usage;
+
+    /* SIGHAND. Actions have their own lock, since CLONE_SIGHAND shares them between processes. */
     struct mutex sighand_lock;
-    struct sighand *sighand; /* actions: shared by CLONE_SIGHAND */
+    struct sighand *sighand;
     struct sigpending shared_pending;
+    int live_tasks;         /* not yet exiting */
     bool group_exit;        /* every task is to leave, with exit_code */
     int exit_code;          /* wait status */
     struct task *exec_task; /* the task that execs and waits for the others to leave */
-    int stop_state;         /* see signal.c */
-    int stop_code;
-    int stop_count;
-    uint32_t wait_flags; /* what waitid would report now: stopped, continued */
+    enum stop_state stop_state;
+    int stop_signal;
+    int stop_count;     /* STOP_STOPPING: tasks that have yet to stop */
+    bool stop_unwaited; /* stopped, and wait4 has not said so yet; likewise continued */
+    bool cont_unwaited;
+    int notify_parent; /* CLD_STOPPED, CLD_CONTINUED: the next task to look tells the parent */
 
     struct wait_queue child_wait; /* woken when a child changes state */
     struct wait_queue exit_wait;  /* woken when this group is a zombie: pidfds poll it */
@@ -68,11 +105,11 @@ struct thread_group {
     struct mutex limits_lock; /* LEAF */
     struct rlimit limits[RLIM_NLIMITS];
     struct mm_limits mm_limits;
-    struct timer_set *timers; /* itimers and POSIX timers */
-    int oom_score_adj;
-    bool dumpable;
-    /* Accumulated from tasks and waited-for children that are gone (TASK_TREE). */
-    struct rusage dead_usage, child_usage;
+    struct thread_group
+        *mm_limits_owner;     /* whose mm_limits the mm reads (CLONE_VM), or NULL: ours */
+    struct timer_set *timers; /* itimers and POSIX timers: posix_timers.c */
+    _Atomic int oom_score_adj;
+    _Atomic bool dumpable;
     int64_t start_time; /* ns of CLOCK_BOOTTIME */
 };
 
@@ -86,11 +123,13 @@ struct restart_block {
     bool has_deadline;
 };
 
+#define TASK_CPUSET_WORDS 16
+
 struct task {
     struct refcount ref;
     struct kernel *kernel;
-    struct thread_group *tg;
-    pid_t tid;
+    struct thread_group *tg; /* referenced */
+    pid_t tid;               /* changes only in an exec that takes over the leader's (TASK_TREE) */
     struct list_head group_link; /* tg->tasks */
 
     /* What it works with. Own thread writes, under task.lock; others read under task.lock. */
@@ -99,13 +138,13 @@ struct task {
     struct fd_table *files;
     struct fs_context *fs;
     const struct cred *cred;
-    struct ns_set *ns;
+    struct ns_set *ns; /* NULL: the initial ones */
     struct file *exe;
     char comm[16];
 
     /* Running. */
-    pthread_t thread;
-    struct context *context;
+    struct host_thread *host;
+    struct context *context; /* under task.lock */
     struct arch_context arch;
     _Atomic uint32_t work; /* TASK_WORK_* : looked at before each return to the application */
     _Atomic int state;     /* enum task_state */
@@ -115,45 +154,68 @@ struct task {
 
     /* Signals (SIGHAND unless own thread). */
     sigset64_t blocked;
-    sigset64_t saved_mask; /* restored after sigsuspend, ppoll, ... */
+    sigset64_t real_blocked; /* sigtimedwait: what is blocked besides, while it waits */
+    sigset64_t saved_mask;   /* restored after sigsuspend, ppoll, ... (own thread) */
     bool restore_mask;
     struct sigpending pending;
     stack_t altstack;
     struct restart_block restart;
     uint64_t syscall_nr; /* of the call in progress */
-    bool in_syscall;
+    bool in_syscall;     /* the registers are those of a system call that may be restarted */
+    bool stop_counted;   /* this task still has to stop (tg->stop_count counts it) */
 
+    gva_t set_child_tid;   /* CLONE_CHILD_SETTID: written by the new task itself */
     gva_t clear_child_tid; /* CLONE_CHILD_CLEARTID, set_tid_address */
     gva_t robust_list;
-    gva_t rseq;
-    uint32_t rseq_len, rseq_sig;
-    struct task *vfork_parent_done; /* see clone.c */
-    int exit_code;
-    int pdeath_signal;
+    struct vfork_wait *vfork; /* the parent sleeps until we exec or exit: clone.c */
+    _Atomic int pi_waiters;   /* tasks that wait for a PI futex of ours */
+    bool exiting;             /* SIGHAND */
+    int exit_code;            /* wait status */
+    int pdeath_signal;        /* TASK_TREE */
     bool no_new_privs;
-    bool dead_by_exec;
     uint32_t personality;
-    int nice;
-    uint64_t timer_slack_ns;
+    _Atomic int nice;
+    _Atomic int sched_policy, sched_priority;
+    _Atomic bool sched_reset_on_fork;
+    uint64_t timer_slack_ns, default_timer_slack_ns;
+    _Atomic uint64_t cpuset[TASK_CPUSET_WORDS];
     struct seccomp_filter *seccomp;
     void *strace; /* state of the strace printer for this task */
 
-    /* Accounting, ns and counts; own thread writes, anyone reads. */
-    _Atomic uint64_t utime, stime, min_faults, maj_faults, nvcsw, nivcsw;
+    /* Accounting. Own thread writes, anyone reads. */
+    int64_t start_time;                        /* ns of CLOCK_BOOTTIME */
+    _Atomic uint64_t user_base, sys_base;      /* ns the host thread had used before us */
+    _Atomic uint64_t final_utime, final_stime; /* ns, of a task that has left */
+    _Atomic uint64_t min_faults, maj_faults, nvcsw, nivcsw; /* counts */
 };
 
 #define TASK_WORK_SIGNAL 1u /* a signal may be deliverable */
 #define TASK_WORK_STOP 2u
-#define TASK_WORK_EXIT 4u /* the group is ending, or another task execs */
-#define TASK_WORK_TIMER 8u
+#define TASK_WORK_EXIT 4u   /* the group is ending, or another task execs */
+#define TASK_WORK_NOTIFY 8u /* the parent must hear of a stop or continue */
 
-/* The reference that the caller must put. */
+/* Another reference, which the caller must put. */
 struct task *task_get(struct task *t);
 void task_put(struct task *t);
 struct task *task_find(struct kernel *k, pid_t tid);                  /* reference taken, or NULL */
 struct thread_group *thread_group_find(struct kernel *k, pid_t tgid); /* likewise */
 struct thread_group *thread_group_get(struct thread_group *tg);
 void thread_group_put(struct thread_group *tg);
+
+/* For /proc: the first process (task of tg) with an id of at least `from`, reference taken. */
+struct thread_group *thread_group_next(struct kernel *k, pid_t from);
+struct task *task_next(struct thread_group *tg, pid_t from);
+/* Any task of tg (the leader if it is there), reference taken; NULL if all have left. */
+struct task *thread_group_task(struct thread_group *tg);
+pid_t thread_group_ppid(struct thread_group *tg);
+pid_t thread_group_pgid(struct thread_group *tg);
+pid_t thread_group_sid(struct thread_group *tg);
+/* "RSTZX", as in /proc/PID/stat. */
+char task_state_char(struct task *t);
+/* CPU time of t in ns. Any thread. */
+void task_cpu_time(struct task *t, uint64_t *user, uint64_t *system);
+/* Of the whole process, threads that have left included (RUSAGE_SELF). */
+void thread_group_usage(struct thread_group *tg, struct rusage *out);
 
 /* Parts of another task, with a reference (a user, for the mm), or NULL if it is gone. */
 struct mm *task_get_mm(struct task *t);
@@ -172,7 +234,11 @@ uint64_t task_rlimit(struct task *t, int which);
 /* Makes t look at its work bits soon, wherever it is. */
 void task_kick(struct task *t, uint32_t work);
 
-/* The task loop (task_run.c): runs until the task has exited. The host thread's main function. */
-void *task_run(void *task);
+/* As ptrace_may_access: whether t may look into (attach: change) the other's memory and such. */
+bool task_may_access(struct task *t, struct task *other, bool attach);
+bool pid_in_use(const struct pid *pid);
+
+/* The task loop (task_run.c): runs until the task has exited. */
+void task_run(struct task *t);
 
 #endif
