@@ -4,8 +4,12 @@
  * without ever going backwards.
  *
  * The vDSO reads struct vdso_params from a page mapped read-only below it; when the counter passes
- * `expires` it makes the real system call, whose handler corrects the parameters. So an idle
+ * `max_delta` it makes the real system call, whose handler corrects the parameters. So an idle
  * sandbox does nothing, and a busy one traps about once a second.
+ *
+ * CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW and CLOCK_BOOTTIME begin near zero when the sandbox starts,
+ * as on a machine that has just booted. Their values are not the host's: whoever wants to sleep on
+ * the host until one of them converts it with clock_host_monotonic.
  */
 #ifndef PICKET_SENTRY_KERNEL_CLOCK_H
 #define PICKET_SENTRY_KERNEL_CLOCK_H
@@ -16,19 +20,44 @@
 
 struct vdso_params; /* loader/vdso/params.h */
 
+/* One look at the host's clocks, nanoseconds, and the counter just before it. */
+struct clock_sample {
+    uint64_t tsc;
+    int64_t monotonic, raw, realtime, tai;
+};
+
 struct clock {
     struct mutex lock;          /* CLOCK: who recalibrates */
     struct vdso_params *params; /* in the memory file, shared with every application */
     struct file_range page;
+    bool use_tsc; /* false: the host's counter is no clock; every read asks the host */
+    /* Host values that the sandbox calls zero. */
+    int64_t monotonic_zero, raw_zero;
+    /* CLOCK: the sample that the slope is measured from, whether there is a slope yet, the length
+     * of the next period, and the largest values handed out before there was a slope. */
+    struct clock_sample anchor;
+    bool fitted;
+    int64_t period;
+    int64_t monotonic_floor, raw_floor;
 };
 
 MUST_CHECK int clock_init(struct clock *c, struct memory_file *mf);
 void clock_destroy(struct clock *c, struct memory_file *mf);
-/* Nanoseconds of CLOCK_MONOTONIC (CLOCK_BOOTTIME is the same in the sandbox) and of CLOCK_REALTIME,
- * exactly as the vDSO would say. Any thread, no lock on the usual path. */
+
+/*
+ * Nanoseconds of a clock, exactly as the vDSO would say: CLOCK_REALTIME, CLOCK_MONOTONIC, their
+ * _COARSE forms, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME (the same as CLOCK_MONOTONIC), CLOCK_TAI, and
+ * the _ALARM clocks as those they are named after. -EINVAL for any other id (time is never
+ * negative). Any thread, no lock on the usual path.
+ */
+int64_t clock_now(struct clock *c, clockid_t id);
+/* The same for the two that everybody needs. */
 int64_t clock_monotonic(struct clock *c);
 int64_t clock_realtime(struct clock *c);
-/* Host CLOCK_MONOTONIC of a sandbox CLOCK_MONOTONIC or CLOCK_REALTIME instant, for sleeping. */
-int64_t clock_host_monotonic(struct clock *c, clockid_t clock, int64_t ns);
+/* Nanoseconds between two readings, as clock_getres(2) says; -EINVAL for unknown clocks. */
+int64_t clock_resolution(clockid_t id);
+/* Host CLOCK_MONOTONIC of an instant of a sandbox clock (one that clock_now knows), for sleeping.
+ * Saturates: instants in the far past or future stay there. */
+int64_t clock_host_monotonic(struct clock *c, clockid_t id, int64_t ns);
 
 #endif
