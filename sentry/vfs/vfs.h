@@ -322,8 +322,7 @@ struct file_ops {
     /*
      * Move at most u->resid bytes at *pos and advance it (streams ignore pos). Return bytes moved,
      * 0 at the end, or -errno. f->flags & O_NONBLOCK, or rwf & RWF_NOWAIT, means -EAGAIN instead
-     * of sleeping. write: O_APPEND is the file system's business, and so is RLIMIT_FSIZE by way of
-     * vfs_write_limit.
+     * of sleeping. write: O_APPEND is the file system's business; limits are the VFS's.
      */
     ssize_t (*read)(struct file *f, struct uio *u, int64_t *pos, int rwf);
     ssize_t (*write)(struct file *f, struct uio *u, int64_t *pos, int rwf);
@@ -362,6 +361,8 @@ struct file {
     struct kernel *kernel;
     _Atomic unsigned flags; /* O_* as F_GETFL shows, plus O_PATH */
     bool readable, writable;
+    bool holds_write;      /* counted in inode.write_count: opened for writing */
+    bool denies_write;     /* the other way: opened for execution */
     bool stream;           /* no position: pipes, sockets, terminals; llseek is -ESPIPE */
     struct mutex pos_lock; /* FILE_POS: read, write, lseek, getdents that move pos */
     int64_t pos;
@@ -391,8 +392,8 @@ ssize_t file_pwrite(struct file *f, struct uio *u, int64_t pos, int rwf);
 ssize_t file_read_kernel(struct file *f, void *buf, size_t n, int64_t pos);
 uint32_t file_poll(struct file *f, uint32_t events);
 struct wait_queue *file_poll_queue(struct file *f);
-/* RLIMIT_FSIZE and s_maxbytes: shortens *n for a write at pos; -EFBIG (with SIGXFSZ) if nothing is
- * left. t may be NULL (no limit). */
+/* The largest offset: shortens *n for a write at pos; -EFBIG if nothing is left. RLIMIT_FSIZE is
+ * applied by the VFS before the file system is called. */
 int vfs_write_limit(struct file *f, int64_t pos, uint64_t *n);
 
 /* ---- descriptor tables (fd_table.c) ---- */
