@@ -5,9 +5,11 @@
  *   |[ small ranges, lowest gap first ->           <- 2 MiB-aligned runs, highest gap first ]|
  *
  * Pages are handed out in ranges, each page with a reference count (a range set of equal counts:
- * neighbours merge). When the last reference on a page goes, the page goes back to the host. Fresh
- * pages read as zero, because the host made them or because the hole was punched: the sentry zeroes
- * nothing itself. Ranges come from both ends so that 2 MiB runs stay whole.
+ * neighbours merge). When the last reference on a page goes, the page goes back to the host: at
+ * once if it was part of a large range, else when a MiB of such pages has gathered, until which
+ * they serve small allocations. Fresh ranges read as zero: because the host made the pages, because
+ * the hole was punched, or, for those small ones, because the sentry zeroed them. Ranges come from
+ * both ends so that 2 MiB runs stay whole.
  *
  * The whole file is mapped into the sentry once (file.window), without reserving memory.
  */
@@ -23,6 +25,9 @@ struct memory_file {
 };
 
 #define MEMORY_FILE_HUGE 1u /* prefer an offset aligned to 2 MiB, from the top */
+/* The caller overwrites every byte before anybody else can see the range: it need not be zero (it
+ * may hold what another application left there). */
+#define MEMORY_FILE_NOZERO 2u
 
 struct memory_file_stats {
     uint64_t allocated; /* bytes that have a reference */
