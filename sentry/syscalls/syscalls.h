@@ -28,15 +28,26 @@ long syscall_dispatch(struct task *t, uint64_t nr, const struct sysargs *a);
 /* "openat", or NULL. */
 const char *syscall_name(uint64_t nr);
 
-/* strace.c. `list`: names and classes as strace -e trace= takes them, or NULL for all.
- * Returns 0, or -EINVAL with a sentence. */
+/*
+ * strace.c: one line for a call, when it has returned; a call that sleeps shows its first half
+ * before ("<unfinished ...>"). Lines go to the log if it is open at LOG_INFO, else to stderr.
+ *
+ * `list`: as strace -e trace= takes it, or NULL for all: names of calls and classes (%file,
+ * %process, %memory, %network, %signal, %desc, %ipc, %creds, %clock), comma-separated. A '!' in
+ * front of the list means all but these, in front of a later item that it is left out. "+time" adds
+ * the time that each call took.
+ * Returns 0, or -EINVAL with a sentence.
+ */
 struct strace_config;
 int strace_config_create(const char *list, struct strace_config **out, char *why, size_t why_size);
 void strace_config_destroy(struct strace_config *c);
 bool strace_wants(const struct strace_config *c, uint64_t nr);
 void strace_enter(struct task *t, uint64_t nr, const struct sysargs *a);
 void strace_exit(struct task *t, uint64_t nr, const struct sysargs *a, long result);
-/* "--- SIGSEGV {...} ---" and "+++ exited with 0 +++" */
+/* t is about to sleep in a call: task_block says so if t->strace is set. */
+void strace_block(struct task *t);
+/* "--- SIGSEGV {...} ---" and "+++ exited with 0 +++"; nothing if strace is off. The latter is the
+ * last word on t, and frees its printer. */
 void strace_signal(struct task *t, const siginfo_t *info);
 void strace_task_exit(struct task *t, int wait_status);
 
