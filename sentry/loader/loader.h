@@ -29,7 +29,8 @@ MUST_CHECK int exec_strings_from(struct exec_strings *s, char *const *strings);
 void exec_strings_release(struct exec_strings *s);
 
 struct load_request {
-    struct task *task;              /* for credentials, path walks (interpreters) and limits */
+    struct task *task;              /* for path walks (interpreters) */
+    const struct cred *cred;        /* of the new program: AT_UID and the like */
     struct file *file;              /* opened for execution; a reference is taken if it stays */
     const char *path;               /* as given: AT_EXECFN, and argv[1] of a script */
     struct exec_strings argv, envp; /* may be changed by a script's #! line */
@@ -55,15 +56,16 @@ struct elf_segment {
     uint64_t vaddr, memsz, filesz, offset;
     access_t perms;
 };
-#define ELF_MAX_SEGMENTS 128
+#define ELF_MAX_SEGMENTS 1170 /* as many as Linux takes: 64 KiB of program headers */
 struct elf_image {
     uint16_t type; /* ET_EXEC or ET_DYN */
     uint64_t entry, phoff;
     uint16_t phnum, phentsize;
     uint64_t phdr_vaddr; /* where the program headers are in memory, or 0 */
+    /* In the file's order; none is empty. They may overlap: the later one counts. */
     struct elf_segment segments[ELF_MAX_SEGMENTS];
     int nsegments;
-    uint64_t low, high, align;           /* extent of the segments, and their largest alignment */
+    uint64_t low, high, align;           /* page extent of the segments; largest alignment */
     uint64_t interp_offset, interp_size; /* 0: none */
     bool exec_stack;
 };
@@ -73,6 +75,11 @@ struct elf_reader {
     void *arg;
     uint64_t size;
 };
+/*
+ * Returns 0, -ENOEXEC for anything that is no sane x86-64 program, or the error of the first read.
+ * On success every sum of fields that the loader needs fits its type: each segment's memory lies
+ * below the end of user space, each file part begins congruent to its address modulo the page size.
+ */
 MUST_CHECK int elf_parse(const struct elf_reader *r, struct elf_image *out);
 
 #endif
