@@ -1,0 +1,493 @@
+/*
+ * The page-table library against a naive model: an array with one word a page. The tables live in
+ * an arena whose operations refuse every address that is not a table, and which (in one of the
+ * runs) moves a table whenever it is written.
+ */
+#include "platform/kvm/pagetables/pagetables.h"
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARENA_TABLES 8192
+#define ARENA_BASE 0x100000000ull
+
+struct arena {
+    uint64_t (*tables)[PT_ENTRIES];
+    bool used[ARENA_TABLES];
+    unsigned count, limit, next;
+    unsigned move_one_in; /* 0: tables stay */
+    bool read_only;
+    uint64_t random;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static const uint64_t *arena_read(void *arg, pt_phys_t pa)
+{
+    struct arena *a = arg;
+    uint64_t i = (pa - ARENA_BASE) >> 12;
+    return pa < ARENA_BASE || i >= ARENA_TABLES || !a->used[i] ? NULL : a->tables[i];
+}
+static pt_phys_t arena_alloc(void *arg)
+{
+    struct arena *a = arg;
+    if (a->count >= a->limit)
+        return 0;
+    while (a->used[a->next])
+        a->next = (a->next + 1) % ARENA_TABLES;
+    a->used[a->next] = true;
+    a->count++;
+    memset(a->tables[a->next], 0, sizeof a->tables[a->next]);
+    return ARENA_BASE + ((pt_phys_t)a->next << 12);
+}
+static void arena_free(void *arg, pt_phys_t pa)
+{
+    struct arena *a = arg;
+    ck_assert_ptr_nonnull(arena_read(a, pa));
+    a->used[(pa - ARENA_BASE) >> 12] = false;
+    a->count--;
+}
+static uint64_t *arena_write(void *arg, pt_phys_t *pa)
+{
+    struct arena *a = arg;
+    const uint64_t *old = arena_read(a, *pa);
+    if (!old || a->read_only)
+        return NULL;
+    if (a->move_one_in && next_random(&a->random) % a->move_one_in == 0) {
+        pt_phys_t moved = arena_alloc(a);
+        if (moved) {
+            memcpy(a->tables[(moved - ARENA_BASE) >> 12], old, 4096);
+            arena_free(a, *pa);
+            *pa = moved;
+        }
+    }
+    return a->tables[(*pa - ARENA_BASE) >> 12];
+}
+static const struct pt_ops arena_ops = {arena_read, arena_write, arena_alloc, arena_free};
+
+static struct arena A;
+static struct pt P;
+static void setup(void)
+{
+    memset(&A, 0, sizeof A);
+    A.tables = calloc(ARENA_TABLES, sizeof *A.tables);
+    A.limit = ARENA_TABLES;
+    A.random = 88172645463325252ull;
+    ck_assert_ptr_nonnull(A.tables);
+    ck_assert_int_eq(pt_init(&P, &arena_ops, &A), PT_OK);
+}
+static void teardown(void)
+{
+    free(A.tables);
+}
+
+/* Shorthands whose obligations no processor needs. */
+static enum pt_error do_map(struct pt *pt, pt_virt_t va, uint64_t len, pt_phys_t pa, uint64_t flags,
+                            uint64_t max)
+{
+    struct pt_status st;
+    pt_flush_ignore(pt_map(pt, va, len, pa, flags, max, &st));
+    return st.err;
+}
+static enum pt_error do_page(pt_virt_t va, pt_phys_t pa, uint64_t size)
+{
+    struct pt_status st;
+    pt_flush_ignore(pt_map_page(&P, va, pa, size, PT_WRITE, PT_WRITE | PT_USER, &st));
+    return st.err;
+}
+
+/* ---- named failures ---- */
+
+START_TEST(single_entries_fail_by_name)
+{
+    struct pt_status st;
+    pt_phys_t pa;
+    ck_assert_int_eq(do_page(0x200000, 0x400000, PT_SIZE_2M), PT_OK);
+    ck_assert_int_eq(do_page(0x200000, 0x400000, PT_SIZE_2M), PT_ALREADY_MAPPED);
+    ck_assert_int_eq(do_page(0x201000, 0x400000, PT_SIZE_4K), PT_PARENT_HUGE);
+    ck_assert_int_eq(do_page(0x400000, 0x401000, PT_SIZE_2M), PT_BAD_FRAME);
+    ck_assert_int_eq(do_page(0x401000, 0x400000, PT_SIZE_2M), PT_BAD_ADDRESS);
+    ck_assert_int_eq(do_page(0x400000, 1ull << 52, PT_SIZE_4K), PT_BAD_FRAME);
+    ck_assert_int_eq(do_page(0x800000000000ull, 0, PT_SIZE_4K), PT_BAD_ADDRESS);
+    ck_assert_int_eq(do_page(0x1000, 0, 0x3000), PT_BAD_ADDRESS);
+    pt_flush_ignore(pt_unmap_page(&P, 0x600000, PT_SIZE_2M, &pa, &st));
+    ck_assert_int_eq(st.err, PT_NOT_MAPPED);
+    pt_flush_ignore(pt_unmap_page(&P, 0x200000, PT_SIZE_4K, &pa, &st));
+    ck_assert_int_eq(st.err, PT_PARENT_HUGE);
+    pt_flush_ignore(pt_unmap_page(&P, 0x200000, PT_SIZE_2M, &pa, &st));
+    ck_assert_int_eq(st.err, PT_OK);
+    ck_assert_uint_eq(pa, 0x400000);
+    A.limit = A.count;
+    ck_assert_int_eq(do_page(0x40000000, 0, PT_SIZE_4K), PT_NO_TABLE);
+    A.limit = A.count + 1;
+    unsigned before = A.count;
+    ck_assert_int_eq(do_page(0x8000000000ull, 0, PT_SIZE_4K), PT_NO_TABLE);
+    ck_assert_uint_eq(A.count, before);
+    A.read_only = true;
+    ck_assert_int_eq(do_page(0x200000, 0x400000, PT_SIZE_2M), PT_READ_ONLY);
+}
+END_TEST
+
+START_TEST(flags_of_pages_and_parents)
+{
+    struct pt_status st;
+    struct pt_translation t;
+    uint64_t flags;
+    ck_assert_int_eq(do_page(0x1000, 0x5000, PT_SIZE_4K), PT_OK);
+    ck_assert_int_eq(pt_translate(&P, 0x1234, &t), PT_OK);
+    ck_assert_uint_eq(t.frame, 0x5000);
+    ck_assert_uint_eq(t.offset, 0x234);
+    ck_assert_uint_eq(t.size, PT_SIZE_4K);
+    ck_assert_uint_eq(t.effective, PT_WRITE);
+    pt_flush_ignore(pt_update_flags(&P, 0x1000, PT_SIZE_4K, PT_WRITE | PT_USER | PT_NO_EXEC, &st));
+    ck_assert_int_eq(st.err, PT_OK);
+    ck_assert_int_eq(pt_translate(&P, 0x1000, &t), PT_OK);
+    ck_assert_uint_eq(t.effective, PT_WRITE | PT_USER | PT_NO_EXEC);
+    for (int level = 4; level >= 2; level--) {
+        pt_flush_ignore(pt_update_parent_flags(&P, 0x1000, level, PT_USER, &st));
+        ck_assert_int_eq(st.err, PT_OK);
+        ck_assert_int_eq(pt_parent_flags(&P, 0x1000, level, &flags), PT_OK);
+        ck_assert_uint_eq(flags, PT_USER | PT_PRESENT);
+        ck_assert_int_eq(pt_translate(&P, 0x1000, &t), PT_OK);
+        ck_assert_uint_eq(t.effective, PT_USER | PT_NO_EXEC);
+    }
+    pt_flush_ignore(pt_update_parent_flags(&P, 0x1000, 1, PT_USER, &st));
+    ck_assert_int_eq(st.err, PT_BAD_ADDRESS);
+    pt_flush_ignore(pt_update_parent_flags(&P, 0x40000000, 2, PT_USER, &st));
+    ck_assert_int_eq(st.err, PT_NOT_MAPPED);
+    /* A neighbour in the same table brings the parents' flags back. */
+    ck_assert_int_eq(do_page(0x2000, 0x6000, PT_SIZE_4K), PT_OK);
+    ck_assert_int_eq(pt_parent_flags(&P, 0x1000, 3, &flags), PT_OK);
+    ck_assert_uint_eq(flags, PT_USER | PT_WRITE | PT_PRESENT);
+}
+END_TEST
+
+START_TEST(sizes_follow_alignment_and_split)
+{
+    struct pt_translation t;
+    struct pt_status st;
+    const uint64_t gib = PT_SIZE_1G;
+    ck_assert_int_eq(do_map(&P, gib, 2 * gib, 4 * gib, PT_WRITE, gib), PT_OK);
+    ck_assert_int_eq(pt_translate(&P, gib + 5, &t), PT_OK);
+    ck_assert_uint_eq(t.size, gib);
+    struct pt_obligation o = pt_unmap(&P, gib + PT_SIZE_2M + 0x1000, 0x1000, &st);
+    ck_assert(st.replaced);
+    ck_assert(o.tables && o.start <= gib + PT_SIZE_2M + 0x1000 && o.end > o.start);
+    pt_flush_ignore(o);
+    ck_assert_int_eq(pt_translate(&P, gib + PT_SIZE_2M + 0x1000, &t), PT_NOT_MAPPED);
+    ck_assert_int_eq(pt_translate(&P, gib + PT_SIZE_2M + 0x2000, &t), PT_OK);
+    ck_assert_uint_eq(t.size, PT_SIZE_4K);
+    ck_assert_uint_eq(t.frame, 4 * gib + PT_SIZE_2M + 0x2000);
+    ck_assert_int_eq(pt_translate(&P, gib + 2 * PT_SIZE_2M, &t), PT_OK);
+    ck_assert_uint_eq(t.size, PT_SIZE_2M);
+    ck_assert_int_eq(pt_translate(&P, 2 * gib, &t), PT_OK);
+    ck_assert_uint_eq(t.size, gib);
+    ck_assert_int_eq(do_map(&P, 0x1000, PT_SIZE_2M, 0x3000, 0, gib), PT_OK);
+    ck_assert_int_eq(pt_translate(&P, 0x1000, &t), PT_OK);
+    ck_assert_uint_eq(t.size, PT_SIZE_4K);
+    ck_assert_int_eq(do_map(&P, 0x1000, 0x1000, PT_FRAME_MASK, 0, gib), PT_OK);
+    ck_assert_int_eq(do_map(&P, 0x1000, 0x2000, PT_FRAME_MASK, 0, gib), PT_BAD_FRAME);
+}
+END_TEST
+
+START_TEST(upper_half_is_shared_and_untouchable)
+{
+    struct pt low;
+    struct pt_status st;
+    struct pt_translation t;
+    const pt_virt_t kernel = 0xffff800000000000ull;
+    ck_assert_int_eq(do_map(&P, kernel, 0x10000, 0x70000, PT_WRITE, PT_SIZE_4K), PT_OK);
+    ck_assert_int_eq(do_map(&P, -4096ull, 4096, 0x90000, PT_WRITE, PT_SIZE_4K), PT_OK);
+    ck_assert_int_eq(pt_init(&low, &arena_ops, &A), PT_OK);
+    ck_assert_int_eq(pt_share_upper(&low, &P, kernel + 4096), PT_BAD_ADDRESS);
+    ck_assert_int_eq(pt_share_upper(&low, &P, kernel), PT_OK);
+    ck_assert_int_eq(pt_translate(&low, kernel + 0x1000, &t), PT_OK);
+    ck_assert_uint_eq(t.frame, 0x71000);
+    ck_assert_int_eq(pt_find_first(&low, kernel + 0x10000, &t), PT_OK);
+    ck_assert_uint_eq(t.va, -4096ull);
+    ck_assert_int_eq(do_map(&low, kernel, 0x1000, 0x1000, 0, PT_SIZE_4K), PT_SHARED);
+    pt_flush_ignore(pt_unmap(&low, kernel, 0x1000, &st));
+    ck_assert_int_eq(st.err, PT_SHARED);
+    pt_flush_ignore(pt_update_parent_flags(&low, kernel, 4, 0, &st));
+    ck_assert_int_eq(st.err, PT_SHARED);
+    ck_assert_int_eq(do_map(&low, 0x1000, 0x1000, 0x1000, 0, PT_SIZE_4K), PT_OK);
+    pt_flush_ignore(pt_clean_up(&low, &st));
+    ck_assert_int_eq(st.err, PT_OK);
+    unsigned before = A.count;
+    pt_destroy(&low);
+    ck_assert_uint_eq(A.count, before - 4);
+    ck_assert_int_eq(pt_translate(&P, kernel + 0x1000, &t), PT_OK);
+}
+END_TEST
+
+START_TEST(corrupt_tables_end_the_walk)
+{
+    struct pt_translation t;
+    struct pt_status st;
+    bool empty;
+    ck_assert_int_eq(do_map(&P, 0x1000, 0x1000, 0x1000, 0, PT_SIZE_4K), PT_OK);
+    uint64_t *root = A.tables[(P.root - ARENA_BASE) >> 12];
+    uint64_t good = root[0];
+    const uint64_t bad[] = {0x7000 | PT_PRESENT, ~0ull, PT_FRAME_MASK | PT_PRESENT, good | PT_HUGE,
+                            (ARENA_BASE + (ARENA_TABLES << 12)) | PT_PRESENT};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        root[0] = bad[i];
+        ck_assert_int_eq(pt_translate(&P, 0x1000, &t), PT_CORRUPT);
+        ck_assert_int_eq(pt_find_first(&P, 0, &t), PT_CORRUPT);
+        ck_assert_int_eq(pt_is_empty(&P, 0, 1ull << 40, &empty), PT_CORRUPT);
+        pt_flush_ignore(pt_unmap(&P, 0x1000, 0x1000, &st));
+        ck_assert_int_eq(st.err, PT_CORRUPT);
+        ck_assert_int_eq(do_map(&P, 0x1000, 0x1000, 0x1000, 0, PT_SIZE_4K), PT_CORRUPT);
+        pt_flush_ignore(pt_unmap(&P, 0, 1ull << 39, &st));
+    }
+}
+END_TEST
+
+START_TEST(reserve_estimate_is_enough)
+{
+    uint64_t random = 42;
+    for (int i = 0; i < 300; i++) {
+        pt_virt_t va = (next_random(&random) % (1ull << 34)) & PAGE_MASK;
+        uint64_t length = ((next_random(&random) % (1ull << 24)) & PAGE_MASK) + 4096;
+        A.limit = A.count + (unsigned)pt_tables_needed(va, length);
+        ck_assert_int_eq(do_map(&P, va, length, va, PT_WRITE, PT_SIZE_1G), PT_OK);
+        if (A.count > ARENA_TABLES / 2) {
+            struct pt_status st;
+            pt_flush_ignore(pt_unmap(&P, 0, 1ull << 35, &st));
+            ck_assert_int_eq(st.err, PT_OK);
+        }
+    }
+}
+END_TEST
+
+/* ---- several roots ---- */
+
+struct count {
+    unsigned pages, shared;
+};
+static bool count_page(void *arg, UNUSED unsigned root, UNUSED const struct pt_translation *page)
+{
+    ((struct count *)arg)->pages++;
+    return true;
+}
+static bool count_shared(void *arg, UNUSED unsigned root, UNUSED pt_virt_t va, UNUSED int level,
+                         UNUSED const struct pt_seen *first)
+{
+    ((struct count *)arg)->shared++;
+    return true;
+}
+static pt_phys_t shift_frame(UNUSED void *arg, pt_phys_t frame, UNUSED uint64_t size)
+{
+    return frame + PT_SIZE_1G;
+}
+
+START_TEST(shared_tables_are_seen_and_rebuilt)
+{
+    static struct pt_seen seen[64];
+    static pt_phys_t made[64];
+    struct pt roots[3], copies[3], failed[3];
+    struct count n = {0, 0};
+    struct pt_translation t;
+    ck_assert_int_eq(do_map(&P, -(1ull << 40), 0x8000, 0x1000, PT_COW, PT_SIZE_4K), PT_OK);
+    roots[0] = P;
+    for (unsigned i = 1; i < 3; i++) {
+        ck_assert_int_eq(pt_init(&roots[i], &arena_ops, &A), PT_OK);
+        ck_assert_int_eq(pt_share_upper(&roots[i], &roots[0], 0xffff800000000000ull), PT_OK);
+        ck_assert_int_eq(do_map(&roots[i], 0x1000, 0x1000, 0x1000u * i, 0, PT_SIZE_4K), PT_OK);
+    }
+    const struct pt_roots_visitor v = {count_page, count_shared, &n};
+    ck_assert_int_eq(pt_walk_roots(roots, 3, seen, 64, &v), PT_OK);
+    ck_assert_uint_eq(n.pages, 8 + 2);
+    ck_assert_uint_eq(n.shared, 2);
+    ck_assert_int_eq(pt_walk_roots(roots, 3, seen, 3, &v), PT_NO_TABLE);
+    unsigned originals = A.count;
+    ck_assert_int_eq(
+        pt_rebuild_roots(roots, 3, copies, &arena_ops, &A, shift_frame, NULL, seen, made, 64),
+        PT_OK);
+    ck_assert_uint_eq(A.count, 2 * originals);
+    ck_assert_int_eq(pt_translate(&copies[2], 0x1000, &t), PT_OK);
+    ck_assert_uint_eq(t.frame, 0x2000 + PT_SIZE_1G);
+    ck_assert_int_eq(pt_translate(&copies[2], -(1ull << 40) + 0x3000, &t), PT_OK);
+    ck_assert_uint_eq(t.frame, 0x4000 + PT_SIZE_1G);
+    ck_assert_int_eq(t.kind, PT_COPY_ON_WRITE);
+    A.limit = A.count + 5;
+    unsigned before = A.count;
+    ck_assert_int_eq(
+        pt_rebuild_roots(roots, 3, failed, &arena_ops, &A, shift_frame, NULL, seen, made, 64),
+        PT_NO_TABLE);
+    ck_assert_uint_eq(A.count, before);
+    ck_assert_int_eq(pt_destroy_roots(copies, 3, seen, 64), PT_OK);
+    ck_assert_uint_eq(A.count, originals);
+}
+END_TEST
+
+/* ---- the model ---- */
+
+#define WINDOW_BASE ((1ull << 39) - PT_SIZE_1G)
+#define WINDOW_PAGES (1u << 19)      /* 2 GiB, across a level-4 boundary */
+static uint64_t model[WINDOW_PAGES]; /* frame | flags, or 0 */
+#define MODEL_FLAGS (PT_WRITE | PT_USER | PT_NO_EXEC | PT_COW)
+
+static bool compare_page(void *arg, const struct pt_translation *page)
+{
+    uint64_t *seen = arg;
+    for (uint64_t off = 0; off < page->size; off += 4096) {
+        uint64_t i = (page->va + off - WINDOW_BASE) >> 12;
+        if (i >= WINDOW_PAGES ||
+            model[i] != ((page->frame + off) | (page->flags & MODEL_FLAGS) | PT_PRESENT))
+            ck_abort_msg("page %#lx differs from the model", (unsigned long)(page->va + off));
+        (*seen)++;
+    }
+    return true;
+}
+
+static void compare_all(void)
+{
+    uint64_t seen = 0, expected = 0;
+    for (unsigned i = 0; i < WINDOW_PAGES; i++)
+        expected += model[i] != 0;
+    ck_assert_int_eq(pt_walk(&P, WINDOW_BASE, (uint64_t)WINDOW_PAGES << 12, compare_page, &seen),
+                     PT_OK);
+    ck_assert_uint_eq(seen, expected);
+}
+
+static void random_range(uint64_t *random, unsigned *first, unsigned *n)
+{
+    static const unsigned lengths[] = {1, 3, 20, 512, 1024, 5000, 262144};
+    unsigned most = lengths[next_random(random) % (next_random(random) % 16 ? 5 : 7)];
+    *n = 1 + (unsigned)(next_random(random) % most);
+    *first = (unsigned)(next_random(random) % (WINDOW_PAGES - *n));
+    if (next_random(random) % 3 == 0) {
+        *first &= ~511u;
+        *n = MAX(*n & ~511u, 512u);
+    }
+}
+
+static void model_step(uint64_t *random)
+{
+    unsigned first, n;
+    struct pt_status st;
+    random_range(random, &first, &n);
+    pt_virt_t va = WINDOW_BASE + ((uint64_t)first << 12);
+    uint64_t length = (uint64_t)n << 12;
+    uint64_t flags = next_random(random) & MODEL_FLAGS;
+    bool had = false;
+    for (unsigned i = 0; i < n; i++)
+        had |= model[first + i] != 0;
+    switch (next_random(random) % 4) {
+    case 0:
+    case 1: {
+        pt_phys_t pa = (next_random(random) % (1ull << 36)) & PAGE_MASK;
+        if (next_random(random) % 2)
+            pa = (pa & ~(PT_SIZE_1G - 1)) | (va & (PT_SIZE_1G - 1));
+        pt_flush_ignore(pt_map(&P, va, length, pa, flags, PT_SIZE_1G, &st));
+        for (unsigned i = 0; i < n; i++)
+            model[first + i] = (pa + ((uint64_t)i << 12)) | flags | PT_PRESENT;
+        break;
+    }
+    case 2: {
+        struct pt_obligation o = pt_unmap(&P, va, length, &st);
+        ck_assert(!had || o.start < o.end);
+        pt_flush_ignore(o);
+        memset(model + first, 0, n * sizeof *model);
+        break;
+    }
+    default:
+        pt_flush_ignore(pt_protect(&P, va, length, flags, &st));
+        for (unsigned i = 0; i < n; i++) {
+            if (model[first + i])
+                model[first + i] = (model[first + i] & PT_FRAME_MASK) | flags | PT_PRESENT;
+        }
+    }
+    ck_assert_int_eq(st.err, PT_OK);
+    ck_assert_uint_eq(st.done, length);
+    ck_assert_int_eq(st.replaced, had);
+}
+
+static void probe(uint64_t *random)
+{
+    unsigned i = (unsigned)(next_random(random) % WINDOW_PAGES);
+    pt_virt_t va = WINDOW_BASE + ((uint64_t)i << 12);
+    struct pt_translation t;
+    enum pt_error err = pt_translate(&P, va, &t);
+    ck_assert_int_eq(err, model[i] ? PT_OK : PT_NOT_MAPPED);
+    err = pt_find_first(&P, va, &t);
+    unsigned next = i;
+    while (next < WINDOW_PAGES && !model[next])
+        next++;
+    if (next == WINDOW_PAGES) {
+        ck_assert_int_eq(err, PT_NOT_MAPPED);
+        return;
+    }
+    ck_assert_int_eq(err, PT_OK);
+    ck_assert_uint_eq(t.va + t.offset, WINDOW_BASE + ((uint64_t)next << 12));
+    ck_assert_uint_eq(t.frame + t.offset, model[next] & PT_FRAME_MASK);
+}
+
+/* Tables that are in use are exactly those that a walk reaches. */
+static void check_no_leak(void)
+{
+    static struct pt_seen seen[2 * ARENA_TABLES];
+    const struct pt_roots_visitor nothing = {NULL, NULL, NULL};
+    unsigned reached = 0;
+    ck_assert_int_eq(pt_walk_roots(&P, 1, seen, ARRAY_SIZE(seen), &nothing), PT_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
+        reached += seen[i].level != 0;
+    ck_assert_uint_eq(reached, A.count);
+}
+
+START_TEST(agrees_with_the_model)
+{
+    const char *given = getenv("TEST_SEED");
+    uint64_t seed = given ? strtoull(given, NULL, 0) : 0x9e3779b97f4a7c15ull + (unsigned)_i;
+    fprintf(stderr, "TEST_SEED=%#lx\n", (unsigned long)seed);
+    uint64_t random = seed;
+    struct pt_status st;
+    A.move_one_in = _i == 0 ? 0 : 3;
+    memset(model, 0, sizeof model);
+    for (int step = 0; step < 12000; step++) {
+        model_step(&random);
+        probe(&random);
+        if (step % 400 == 0) {
+            compare_all();
+            check_no_leak();
+            pt_flush_ignore(pt_clean_up(&P, &st));
+            ck_assert_int_eq(st.err, PT_OK);
+            compare_all();
+        }
+    }
+    pt_flush_ignore(pt_unmap(&P, WINDOW_BASE, (uint64_t)WINDOW_PAGES << 12, &st));
+    ck_assert_int_eq(st.err, PT_OK);
+    pt_flush_ignore(pt_clean_up(&P, &st));
+    ck_assert_uint_eq(A.count, 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("pagetables");
+    TCase *tc = tcase_create("all");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, single_entries_fail_by_name);
+    tcase_add_test(tc, flags_of_pages_and_parents);
+    tcase_add_test(tc, sizes_follow_alignment_and_split);
+    tcase_add_test(tc, upper_half_is_shared_and_untouchable);
+    tcase_add_test(tc, corrupt_tables_end_the_walk);
+    tcase_add_test(tc, reserve_estimate_is_enough);
+    tcase_add_test(tc, shared_tables_are_seen_and_rebuilt);
+    tcase_add_loop_test(tc, agrees_with_the_model, 0, 2);
+    suite_add_tcase(s, tc);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
