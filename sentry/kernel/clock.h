@@ -23,22 +23,23 @@ struct vdso_params; /* loader/vdso/params.h */
 /* One look at the host's clocks, nanoseconds, and the counter just before it. */
 struct clock_sample {
     uint64_t tsc;
-    int64_t monotonic, raw, realtime, tai;
+    int64_t monotonic, raw, realtime;
+    int64_t tai_offset; /* seconds */
+    int64_t spread;     /* raw and realtime may be wrong, relative to monotonic, by so much */
 };
 
 struct clock {
-    struct mutex lock;          /* CLOCK: who recalibrates */
+    struct mutex lock;          /* CLOCK: who recalibrates; guards what follows use_tsc */
     struct vdso_params *params; /* in the memory file, shared with every application */
     struct file_range page;
-    bool use_tsc; /* false: the host's counter is no clock; every read asks the host */
-    /* Host values that the sandbox calls zero. */
-    int64_t monotonic_zero, raw_zero;
-    /* CLOCK: the sample that the slope is measured from, whether there is a slope yet, the length
-     * of the next period, and the largest values handed out before there was a slope. */
-    struct clock_sample anchor;
-    bool fitted;
-    int64_t period;
-    int64_t monotonic_floor, raw_floor;
+    bool use_tsc;     /* false: the host's counter is no clock; every read asks the host */
+    int64_t zero[2];  /* host CLOCK_MONOTONIC and _RAW of the sandbox's zero; constant */
+    bool fitted;      /* there are slopes */
+    uint64_t mult[2]; /* measured slopes of the two, as params has them */
+    struct clock_sample anchor; /* where the measuring begins */
+    int64_t period;             /* for which the parameters hold, ns */
+    int64_t floor[2];           /* largest values handed out before there was a slope */
+    int64_t realtime_offset;    /* CLOCK_REALTIME - CLOCK_MONOTONIC of the sandbox */
 };
 
 MUST_CHECK int clock_init(struct clock *c, struct memory_file *mf);
@@ -59,5 +60,11 @@ int64_t clock_resolution(clockid_t id);
 /* Host CLOCK_MONOTONIC of an instant of a sandbox clock (one that clock_now knows), for sleeping.
  * Saturates: instants in the far past or future stay there. */
 int64_t clock_host_monotonic(struct clock *c, clockid_t id, int64_t ns);
+
+/*
+ * Draws the next piece of the line from a sample that was taken after the last piece ended. Under
+ * the clock's lock; for clock.c and its test.
+ */
+void clock_fit(struct clock *c, const struct clock_sample *now);
 
 #endif

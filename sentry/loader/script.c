@@ -1,0 +1,137 @@
+/*
+ * Interpreter scripts. For `./run a b`, whose first line is "#!/bin/sh -eu", what is loaded is
+ *
+ *      /bin/sh   "-eu"   ./run   a   b
+ *      argv[0]   argv[1] argv[2] ...
+ *
+ * argv[0] as the caller gave it is lost; the rest of the line is one argument.
+ */
+#include "sentry/loader/script.h"
+#include "sentry/loader/strings.h"
+#include <errno.h>
+#include <string.h>
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* The index of the first non-blank in [i, end], or end + 1. */
+static size_t skip_blanks(const char *buf, size_t i, size_t end)
+{
+    while (i <= end && is_blank(buf[i]))
+        i++;
+    return i;
+}
+
+/* The index of the first blank or NUL in [i, end], or end + 1. */
+static size_t skip_word(const char *buf, size_t i, size_t end)
+{
+    while (i <= end && !is_blank(buf[i]) && buf[i] != '\0')
+        i++;
+    return i;
+}
+
+/* Where the line ends: at its newline, or with the buffer if the file has no (near) newline. */
+static int line_end(const char *buf, size_t *end)
+{
+    const size_t last = SCRIPT_LINE_SIZE - 1;
+    size_t line = strnlen(buf, SCRIPT_LINE_SIZE);
+    const char *newline = memchr(buf, '\n', line);
+
+    if (newline) {
+        *end = (size_t)(newline - buf);
+    } else {
+        size_t name = skip_blanks(buf, 2, last);
+        /* A name that runs out of the buffer is cut off: running its beginning would be wrong. */
+        if (name > last || skip_word(buf, name, last) > last)
+            return -ENOEXEC;
+        *end = last;
+    }
+    while (is_blank(buf[*end - 1]))
+        --*end;
+    return 0;
+}
+
+/* buf[from, to) up to its first NUL, as a string. */
+static void copy_word(char *dst, const char *buf, size_t from, size_t to)
+{
+    size_t n = strnlen(buf + from, to - from);
+    memcpy(dst, buf + from, n);
+    dst[n] = '\0';
+}
+
+int script_parse(const char buf[SCRIPT_LINE_SIZE], struct script_line *out)
+{
+    size_t end;
+    int err = line_end(buf, &end);
+    if (err)
+        return err;
+
+    size_t name = skip_blanks(buf, 2, end);
+    if (name >= end)
+        return -ENOEXEC;
+    size_t sep = skip_word(buf, name, end);
+    copy_word(out->interp, buf, name, MIN(sep, end));
+
+    size_t arg = sep < end && buf[sep] != '\0' ? skip_blanks(buf, sep, end) : end;
+    out->has_arg = arg < end;
+    if (out->has_arg)
+        copy_word(out->arg, buf, arg, end);
+    return 0;
+}
+
+/* argv becomes: interpreter, its argument if there is one, the script, the old argv from 1 on. */
+static int rewrite_argv(struct exec_strings *argv, const struct script_line *line,
+                        const char *script)
+{
+    exec_strings_drop_first(argv);
+    int err = exec_strings_prepend(argv, script);
+    if (!err && line->has_arg)
+        err = exec_strings_prepend(argv, line->arg);
+    if (!err)
+        err = exec_strings_prepend(argv, line->interp);
+    return err;
+}
+
+static int read_start(struct file *f, char buf[SCRIPT_LINE_SIZE])
+{
+    memset(buf, 0, SCRIPT_LINE_SIZE);
+    ssize_t n = file_read_kernel(f, buf, SCRIPT_LINE_SIZE, 0);
+    return n < 0 ? (int)n : 0;
+}
+
+int script_resolve(struct load_request *rq, struct file **program)
+{
+    char buf[SCRIPT_LINE_SIZE];
+    struct script_line line;
+    char name[SCRIPT_LINE_SIZE]; /* of the interpreter that turned out to be a script */
+    const char *script = rq->path;
+    struct file *f = file_get(rq->file);
+    int err;
+
+    for (int depth = 0;; depth++) {
+        err = depth > SCRIPT_MAX_DEPTH ? -ELOOP : read_start(f, buf);
+        if (err || !script_is(buf))
+            break;
+        err = script_parse(buf, &line);
+        if (!err)
+            err = rewrite_argv(&rq->argv, &line, script);
+        if (err)
+            break;
+        file_put(f);
+        f = NULL;
+        err = vfs_open_exec(rq->task, AT_FDCWD, line.interp, 0, &f);
+        if (err)
+            break;
+        memcpy(name, line.interp, sizeof(name));
+        script = name;
+    }
+    if (!err) {
+        *program = f;
+        return 0;
+    }
+    if (f)
+        file_put(f);
+    return err;
+}
