@@ -1,0 +1,527 @@
+/*
+ * Directories of the host: names, listings, and changes where the door allows them.
+ */
+#include "sentry/fs/host/host.h"
+#include "sentry/kernel/cred.h"
+#include <dirent.h>
+#include <errno.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CACHED_ENTRIES_MAX 65536u /* larger listings are read anew for each open directory */
+#define GETDENTS_BYTES (64u << 10)
+
+/* ---- lookup ---- */
+
+static int stat_name(struct inode *dir, const char *name, struct statx *stx)
+{
+    struct host_slot *s;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    err = door_stat(s->fd, name, stx);
+    host_slot_put(dir, s);
+    return err;
+}
+
+static int host_lookup(struct inode *dir, struct dentry *d)
+{
+    struct statx stx;
+    struct inode *i;
+    if (d->name_len > NAME_MAX)
+        return -ENAMETOOLONG;
+    int err = stat_name(dir, d->name, &stx);
+    if (err == -ENOENT)
+        return 0;
+    if (!err)
+        err = host_get_inode(dir->sb, &stx, dir, d->name, &i);
+    if (!err)
+        d_instantiate(d, i);
+    return err;
+}
+
+static bool host_revalidate(struct inode *dir, struct dentry *d)
+{
+    if (host_super(dir->sb)->exclusive)
+        return true;
+    struct statx stx;
+    int err = stat_name(dir, d->name, &stx);
+    if (err || !d->inode)
+        return err == -ENOENT && !d->inode;
+    struct inode *i;
+    if (host_get_inode(dir->sb, &stx, dir, d->name, &i))
+        return false;
+    bool same = i == d->inode;
+    inode_put(i);
+    return same;
+}
+
+/* ---- changes ---- */
+
+/* The directory is not what it was. */
+static void changed(struct inode *dir)
+{
+    struct host_node *n = host_node(dir);
+    n->stale = true;
+    mutex_lock(&n->list_lock);
+    struct host_listing *l = n->listing;
+    n->listing = NULL;
+    mutex_unlock(&n->list_lock);
+    if (l)
+        host_listing_put(l);
+}
+
+/* Owner and permissions of something new: as Linux gives them, if the sentry may. */
+static int settle(struct inode *dir, int fd, uint32_t mode, const struct cred *cred)
+{
+    const struct door *door = &host_super(dir->sb)->door;
+    if (door->privileged) {
+        int err = door_chown(door, fd, cred->fsuid, dir->mode & S_ISGID ? dir->gid : cred->fsgid);
+        if (err)
+            return err;
+    }
+    if (S_ISLNK(mode))
+        return 0;
+    if (S_ISDIR(mode) && (dir->mode & S_ISGID))
+        mode |= S_ISGID;
+    return door_chmod(door, fd, mode & 07777);
+}
+
+/* What was just made at dir/d becomes d's inode. `fd` (or -1): already open for writing. */
+static int adopt(struct inode *dir, struct host_slot *at, struct dentry *d, int fd, uint32_t mode,
+                 const struct cred *cred)
+{
+    const struct door *door = &host_super(dir->sb)->door;
+    struct statx stx;
+    struct inode *i;
+    int path = fd >= 0 ? fd : door_open(door, at->fd, d->name, O_PATH, 0);
+    int err = path < 0 ? path : settle(dir, path, mode, cred);
+    if (!err)
+        err = door_stat(path, "", &stx);
+    if (path >= 0 && path != fd)
+        door_close(path);
+    if (!err)
+        err = host_get_inode(dir->sb, &stx, dir, d->name, &i);
+    if (err) {
+        if (fd >= 0)
+            door_close(fd);
+        door_unlink(door, at->fd, d->name, S_ISDIR(mode));
+        return err;
+    }
+    if (fd >= 0) {
+        struct host_slot *s;
+        if (host_slot_install(i, SLOT_WRITE, fd, &s) == 0)
+            host_slot_put(i, s);
+    }
+    changed(dir);
+    d_instantiate(d, i);
+    return 0;
+}
+
+static int host_create(struct inode *dir, struct dentry *d, uint32_t mode, const struct cred *cred)
+{
+    struct host_slot *s;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    int fd = door_open(&host_super(dir->sb)->door, s->fd, d->name, O_RDWR | O_CREAT | O_EXCL, mode);
+    err = fd < 0 ? fd : adopt(dir, s, d, fd, S_IFREG | (mode & 07777), cred);
+    host_slot_put(dir, s);
+    return err;
+}
+
+static int make(struct inode *dir, struct dentry *d, uint32_t mode, const char *target,
+                const struct cred *cred)
+{
+    const struct door *door = &host_super(dir->sb)->door;
+    struct host_slot *s;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    if (S_ISDIR(mode))
+        err = door_mkdir(door, s->fd, d->name, mode & 07777);
+    else if (S_ISLNK(mode))
+        err = door_symlink(door, target, s->fd, d->name);
+    else
+        err = door_mknod(door, s->fd, d->name, mode);
+    if (!err)
+        err = adopt(dir, s, d, -1, mode, cred);
+    host_slot_put(dir, s);
+    return err;
+}
+
+static int host_mkdir(struct inode *dir, struct dentry *d, uint32_t mode, const struct cred *cred)
+{
+    return make(dir, d, S_IFDIR | (mode & 07777), NULL, cred);
+}
+
+static int host_symlink(struct inode *dir, struct dentry *d, const char *target,
+                        const struct cred *cred)
+{
+    return make(dir, d, S_IFLNK | 0777, target, cred);
+}
+
+static int host_mknod(struct inode *dir, struct dentry *d, uint32_t mode, UNUSED dev_t rdev,
+                      const struct cred *cred)
+{
+    if ((mode & S_IFMT) == 0 || S_ISREG(mode))
+        return host_create(dir, d, mode, cred);
+    return make(dir, d, mode, NULL, cred);
+}
+
+/* A place in dir, by dir's descriptor and by that of another file. */
+static int host_link(struct dentry *old, struct inode *dir, struct dentry *d)
+{
+    const struct door *door = &host_super(dir->sb)->door;
+    struct inode *i = old->inode;
+    struct host_slot *s;
+    struct host_place p;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    err = host_place(i, &p);
+    if (!err) {
+        err = door_link(door, p.fd, p.name, s->fd, d->name);
+        host_unplace(&p);
+    } else if (err == -ENOENT) {
+        struct host_slot *own = host_slot_peek(i);
+        err = own ? door_link_fd(door, own->fd, s->fd, d->name) : -ENOENT;
+        if (own)
+            host_slot_put(i, own);
+        if (!err)
+            err = host_set_place(i, dir, d->name);
+    }
+    host_slot_put(dir, s);
+    if (err)
+        return err;
+    changed(dir);
+    i->nlink++;
+    host_node(i)->stale = true;
+    inode_get(i);
+    d_instantiate(d, i);
+    return 0;
+}
+
+/* dir/name is no longer i. */
+static void left(struct inode *i, struct inode *dir, const char *name)
+{
+    if (S_ISDIR(i->mode))
+        i->nlink = 0;
+    else if (i->nlink)
+        i->nlink--;
+    host_node(i)->stale = i->nlink > 0;
+    if (host_is_at(i, dir, name))
+        (void)host_set_place(i, NULL, NULL);
+}
+
+static int remove_name(struct inode *dir, struct dentry *d, bool directory)
+{
+    struct host_slot *s;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    err = door_unlink(&host_super(dir->sb)->door, s->fd, d->name, directory);
+    host_slot_put(dir, s);
+    if (err)
+        return err;
+    changed(dir);
+    left(d->inode, dir, d->name);
+    return 0;
+}
+
+static int host_unlink(struct inode *dir, struct dentry *d)
+{
+    return remove_name(dir, d, false);
+}
+
+static int host_rmdir(struct inode *dir, struct dentry *d)
+{
+    return remove_name(dir, d, true);
+}
+
+static int host_rename(struct inode *old_dir, struct dentry *old, struct inode *new_dir,
+                       struct dentry *new_d, unsigned flags)
+{
+    struct host_slot *from, *to;
+    if (flags & RENAME_WHITEOUT)
+        return -EINVAL;
+    int err = host_slot_get(old_dir, SLOT_READ, &from);
+    if (err)
+        return err;
+    err = host_slot_get(new_dir, SLOT_READ, &to);
+    if (!err) {
+        err = door_rename(&host_super(old_dir->sb)->door, from->fd, old->name, to->fd, new_d->name,
+                          flags);
+        host_slot_put(new_dir, to);
+    }
+    host_slot_put(old_dir, from);
+    if (err)
+        return err;
+    changed(old_dir);
+    changed(new_dir);
+    if (new_d->inode && !(flags & RENAME_EXCHANGE) && new_d->inode != old->inode)
+        left(new_d->inode, new_dir, new_d->name);
+    err = host_set_place(old->inode, new_dir, new_d->name);
+    if (!err && (flags & RENAME_EXCHANGE))
+        err = host_set_place(new_d->inode, old_dir, old->name);
+    host_node(old->inode)->stale = true;
+    return err;
+}
+
+static int host_tmpfile(struct inode *dir, uint32_t mode, const struct cred *cred,
+                        struct inode **out)
+{
+    struct host_slot *s;
+    struct statx stx;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    int fd = door_open(&host_super(dir->sb)->door, s->fd, "", O_TMPFILE | O_RDWR, mode);
+    host_slot_put(dir, s);
+    if (fd < 0)
+        return fd;
+    err = settle(dir, fd, S_IFREG | (mode & 07777), cred);
+    if (!err)
+        err = door_stat(fd, "", &stx);
+    if (!err)
+        err = host_get_inode(dir->sb, &stx, NULL, NULL, out);
+    if (err) {
+        door_close(fd);
+        return err;
+    }
+    err = host_slot_install(*out, SLOT_WRITE, fd, &s);
+    if (!err)
+        host_slot_put(*out, s);
+    return err;
+}
+
+/* ---- listings ---- */
+
+void host_listing_put(struct host_listing *l)
+{
+    if (!ref_put(&l->ref))
+        return;
+    free(l->at);
+    free(l->data);
+    free(l);
+}
+
+struct builder {
+    struct host_listing *l;
+    size_t bytes, room;
+    uint32_t entries;
+};
+
+static int add_entry(struct builder *b, const struct dirent64 *e)
+{
+    size_t len = strlen(e->d_name), need = sizeof(struct host_dirent) + len + 1;
+    if (b->l->count == b->entries) {
+        uint32_t n = b->entries ? b->entries * 2 : 32;
+        uint32_t *at = realloc(b->l->at, n * sizeof(*at));
+        if (!at)
+            return -ENOMEM;
+        b->l->at = at;
+        b->entries = n;
+    }
+    if (b->room - b->bytes < need) {
+        size_t n = MAX(b->room * 2, (size_t)1024);
+        char *data = n <= UINT32_MAX ? realloc(b->l->data, n) : NULL;
+        if (!data)
+            return -ENOMEM;
+        b->l->data = data;
+        b->room = n;
+    }
+    struct host_dirent *out = (struct host_dirent *)(b->l->data + b->bytes);
+    out->ino = e->d_ino;
+    out->type = e->d_type;
+    out->name_len = (uint16_t)len;
+    memcpy(out->name, e->d_name, len + 1);
+    b->l->at[b->l->count++] = (uint32_t)b->bytes;
+    b->bytes += need;
+    return 0;
+}
+
+static bool is_dots(const char *name)
+{
+    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+static int read_all(int fd, struct builder *b)
+{
+    char *buf = malloc(GETDENTS_BYTES);
+    if (!buf)
+        return -ENOMEM;
+    int err = door_rewind(fd);
+    while (!err) {
+        ssize_t n = door_getdents(fd, buf, GETDENTS_BYTES);
+        if (n <= 0) {
+            err = (int)n;
+            break;
+        }
+        for (ssize_t at = 0; at < n && !err;) {
+            struct dirent64 *e = (struct dirent64 *)(buf + at);
+            if (!is_dots(e->d_name))
+                err = add_entry(b, e);
+            at += e->d_reclen;
+        }
+    }
+    free(buf);
+    return err;
+}
+
+static int read_listing(struct inode *dir, struct host_listing **out)
+{
+    struct host_slot *s;
+    int err = host_slot_get(dir, SLOT_READ, &s);
+    if (err)
+        return err;
+    struct builder b = {.l = calloc(1, sizeof(*b.l))};
+    if (!b.l) {
+        host_slot_put(dir, s);
+        return -ENOMEM;
+    }
+    ref_init(&b.l->ref);
+    /* The descriptor's position is everybody's. */
+    mutex_lock(&host_node(dir)->list_lock);
+    err = read_all(s->fd, &b);
+    mutex_unlock(&host_node(dir)->list_lock);
+    host_slot_put(dir, s);
+    if (err) {
+        host_listing_put(b.l);
+        return err == -EBADF ? -EACCES : err; /* O_PATH: may be walked, not read */
+    }
+    *out = b.l;
+    return 0;
+}
+
+static int get_listing(struct inode *dir, struct host_listing **out)
+{
+    struct host_node *n = host_node(dir);
+    int err = 0;
+    mutex_lock(&n->list_lock);
+    struct host_listing *l = n->listing;
+    if (l)
+        ref_get(&l->ref);
+    mutex_unlock(&n->list_lock);
+    if (!l) {
+        err = read_listing(dir, &l);
+        if (!err && host_super(dir->sb)->exclusive && l->count <= CACHED_ENTRIES_MAX) {
+            mutex_lock(&n->list_lock);
+            if (!n->listing) {
+                ref_get(&l->ref);
+                n->listing = l;
+            }
+            mutex_unlock(&n->list_lock);
+        }
+    }
+    if (!err)
+        *out = l;
+    return err;
+}
+
+static uint64_t parent_ino(struct inode *dir)
+{
+    MUTEX_GUARD(&host_super(dir->sb)->lock);
+    struct host_node *n = host_node(dir);
+    return n->parent ? n->parent->ino : dir->ino;
+}
+
+static bool emit_dots(struct inode *dir, struct dir_emitter *e, int64_t *pos)
+{
+    if (*pos == 0) {
+        if (!e->emit(e, ".", 1, dir->ino, DT_DIR, 1))
+            return false;
+        *pos = 1;
+    }
+    if (*pos == 1) {
+        if (!e->emit(e, "..", 2, parent_ino(dir), DT_DIR, 2))
+            return false;
+        *pos = 2;
+    }
+    return true;
+}
+
+static int host_iterate(struct file *f, struct dir_emitter *e, int64_t *pos)
+{
+    struct host_listing *l = f->priv;
+    if (*pos < 0)
+        return -EINVAL;
+    if (*pos == 0 && l) {
+        f->priv = NULL;
+        host_listing_put(l);
+        l = NULL;
+    }
+    if (!l) {
+        int err = get_listing(f->inode, &l);
+        if (err)
+            return err;
+        f->priv = l;
+    }
+    if (!emit_dots(f->inode, e, pos))
+        return 0;
+    for (; *pos - 2 < (int64_t)l->count; (*pos)++) {
+        struct host_dirent *d = (struct host_dirent *)(l->data + l->at[*pos - 2]);
+        if (!e->emit(e, d->name, d->name_len, d->ino, d->type, *pos + 1))
+            break;
+    }
+    return 0;
+}
+
+static int64_t host_dir_llseek(struct file *f, int64_t offset, int whence)
+{
+    if (whence == SEEK_CUR && __builtin_add_overflow(offset, f->pos, &offset))
+        return -EOVERFLOW;
+    if ((whence != SEEK_SET && whence != SEEK_CUR) || offset < 0)
+        return -EINVAL;
+    f->pos = offset;
+    return offset;
+}
+
+static void host_dir_release(struct file *f)
+{
+    if (f->priv)
+        host_listing_put(f->priv);
+}
+
+static int host_dir_fsync(struct file *f, UNUSED int64_t start, UNUSED int64_t end, bool data_only)
+{
+    struct host_slot *s;
+    if (host_super(f->inode->sb)->door.read_only)
+        return 0;
+    int err = host_slot_get(f->inode, SLOT_READ, &s);
+    if (err)
+        return err;
+    err = door_sync(s->fd, data_only);
+    host_slot_put(f->inode, s);
+    return err;
+}
+
+const struct inode_ops host_dir_ops = {
+    .lookup = host_lookup,
+    .revalidate = host_revalidate,
+    .create = host_create,
+    .mkdir = host_mkdir,
+    .mknod = host_mknod,
+    .symlink = host_symlink,
+    .link = host_link,
+    .unlink = host_unlink,
+    .rmdir = host_rmdir,
+    .rename = host_rename,
+    .tmpfile = host_tmpfile,
+    .getattr = host_getattr,
+    .setattr = host_setattr,
+    .getxattr = host_getxattr,
+    .setxattr = host_setxattr,
+    .listxattr = host_listxattr,
+    .removexattr = host_removexattr,
+    .evict = host_evict,
+};
+
+const struct file_ops host_dir_fops = {
+    .iterate = host_iterate,
+    .llseek = host_dir_llseek,
+    .release = host_dir_release,
+    .fsync = host_dir_fsync,
+};

@@ -1,0 +1,161 @@
+/*
+ * The host file system: a directory tree of the host.
+ *
+ *   (host device, host inode number) -> inode.priv = host_node -> parent node and name
+ *                                                              -> slots: descriptors, opened when
+ * needed
+ *
+ * A node is found by what it is, not by what it is called, so hard links share it. It is opened by
+ * the way to it: the nearest ancestor with an open descriptor, and the names from there. What was
+ * opened is compared with what was looked up; if somebody exchanged it, the answer is -ESTALE.
+ *
+ * Slots hold host descriptors for all opens of the inode together: slot 0 for reading (or a
+ * directory), slot 1 for reading and writing. Unused ones stay open for the next, up to a budget;
+ * the least recently used are closed first.
+ *
+ * Locks: host_super.lock (LEAF) guards the table, parents, names and slots.
+ */
+#ifndef PICKET_SENTRY_FS_HOST_HOST_H
+#define PICKET_SENTRY_FS_HOST_HOST_H
+
+#include "memmap/host_file.h"
+#include "memmap/mapping_set.h"
+#include "sentry/fs/host/door.h"
+#include "sentry/vfs/vfs.h"
+
+struct host_node;
+
+#define HOST_DEVS 64
+struct host_super {
+    struct super_block *sb;
+    struct door door;
+    bool exclusive;
+    struct mutex lock; /* LEAF */
+    struct host_node **buckets;
+    size_t nbuckets, count;
+    struct list_head idle; /* slots nobody uses, least recently used first */
+    unsigned nidle, max_idle;
+    /* Host devices below the root, and what the sandbox calls them. */
+    dev_t host_devs[HOST_DEVS], devs[HOST_DEVS];
+    unsigned ndevs;
+};
+
+struct host_slot {
+    int fd;    /* -1: not open */
+    int users; /* open files, and calls in progress */
+    struct host_file *mapped;
+    struct list_head idle_link;
+    struct host_node *node;
+};
+#define SLOT_READ 0
+#define SLOT_WRITE 1
+
+/* What a directory held when it was read. */
+struct host_listing {
+    struct refcount ref;
+    uint32_t count;
+    uint32_t *at; /* byte offsets of entries in data */
+    char *data;
+};
+struct host_dirent {
+    uint64_t ino;
+    uint16_t name_len;
+    uint8_t type;
+    char name[];
+} __attribute__((packed));
+
+struct host_node {
+    struct inode *inode;
+    struct host_node *hash_next;
+    bool in_table;
+    dev_t host_dev;
+    dev_t dev; /* in the sandbox */
+    /* host_super.lock */
+    struct inode *parent; /* referenced; NULL for the root and nameless files */
+    char *name;
+    struct host_slot slots[2];
+
+    _Atomic bool stale; /* the host knows better than the inode's fields */
+    _Atomic uint64_t blocks;
+    uint32_t blksize;
+    uint64_t attributes, attributes_mask;
+    bool has_btime;
+    struct mutex list_lock; /* LEAF: listing, and the position of the directory's descriptor */
+    struct host_listing *listing;
+
+    /* Regular files. */
+    struct mappable mappable;
+    struct mutex maps_lock; /* MAPPABLE_MAPS */
+    struct mapping_set maps;
+    struct mutex data_lock; /* MAPPABLE_DATA: size for translate, slots[].mapped */
+};
+
+static inline struct host_super *host_super(const struct super_block *sb)
+{
+    return sb->priv;
+}
+static inline struct host_node *host_node(const struct inode *i)
+{
+    return i->priv;
+}
+
+/* node.c */
+/* The inode for what statx said; parent/name: where it was found (parent NULL: nowhere). Gives a
+ * reference. */
+int host_get_inode(struct super_block *sb, const struct statx *stx, struct inode *parent,
+                   const char *name, struct inode **out);
+void host_evict(struct inode *i);
+void host_fill(struct inode *i, const struct statx *stx);
+/* Asks the host again, unless what is known is sure to hold. */
+int host_refresh(struct inode *i, bool force);
+/* Where i is called now: a parent's descriptor to use with *name (PATH_MAX... NAME_MAX + 1 bytes).
+ * host_unplace afterwards. -ENOENT if i has no name any more. */
+struct host_place {
+    struct inode *parent;
+    struct host_slot *slot;
+    int fd;
+    char name[256];
+};
+int host_place(struct inode *i, struct host_place *out);
+void host_unplace(struct host_place *p);
+/* i has this place now (parent NULL: none any more). 0 or -ENOMEM. */
+int host_set_place(struct inode *i, struct inode *parent, const char *name);
+bool host_is_at(struct inode *i, struct inode *parent, const char *name);
+
+/* slots.c: a user of a slot, opened if needed. */
+int host_slot_get(struct inode *i, int which, struct host_slot **out);
+/* An already open slot, or NULL. */
+struct host_slot *host_slot_peek(struct inode *i);
+void host_slot_put(struct inode *i, struct host_slot *s);
+/* Puts an open descriptor in, with one user. Takes fd over (also on failure). */
+int host_slot_install(struct inode *i, int which, int fd, struct host_slot **out);
+void host_slots_init(struct host_node *n);
+void host_slots_close(struct host_node *n);
+/* A descriptor of the inode itself for changing attributes: *fd, and how to let it go. */
+struct host_handle {
+    struct host_slot *slot;
+    int fd;
+};
+int host_handle_get(struct inode *i, struct host_handle *h);
+void host_handle_put(struct inode *i, struct host_handle *h);
+
+/* dir.c */
+extern const struct inode_ops host_dir_ops;
+extern const struct file_ops host_dir_fops;
+void host_listing_put(struct host_listing *l);
+/* attr.c */
+int host_getattr(struct inode *i, struct kstat *out);
+int host_setattr(struct inode *i, const struct iattr *attr);
+ssize_t host_getxattr(struct inode *i, const char *name, void *value, size_t size);
+int host_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);
+ssize_t host_listxattr(struct inode *i, char *list, size_t size);
+int host_removexattr(struct inode *i, const char *name);
+/* file.c, map.c */
+extern const struct inode_ops host_file_ops, host_link_ops, host_special_ops;
+extern const struct file_ops host_file_fops;
+int host_mmap(struct file *f, struct mmap_opts *opts);
+int host_resize(struct inode *i, uint64_t size);
+void host_node_init_map(struct host_node *n);
+void host_node_release_map(struct host_node *n);
+
+#endif

@@ -1,0 +1,239 @@
+/*
+ * Descriptors of the host, shared by all opens of an inode, within a budget.
+ */
+#include "sentry/fs/host/host.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+void host_slots_init(struct host_node *n)
+{
+    for (int k = 0; k < 2; k++) {
+        n->slots[k].fd = -1;
+        n->slots[k].node = n;
+        list_init(&n->slots[k].idle_link);
+    }
+}
+
+/* hs->lock held. */
+static void use(struct host_super *hs, struct host_slot *s)
+{
+    if (s->users++ == 0 && !list_empty(&s->idle_link)) {
+        list_del(&s->idle_link);
+        hs->nidle--;
+    }
+}
+
+struct closing {
+    int fd;
+    struct host_file *mapped;
+};
+
+static struct closing detach(struct host_slot *s)
+{
+    struct closing c = {s->fd, s->mapped};
+    s->fd = -1;
+    s->mapped = NULL;
+    return c;
+}
+
+static void finish(struct closing c)
+{
+    if (c.mapped)
+        host_file_put(c.mapped);
+    if (c.fd >= 0)
+        door_close(c.fd);
+}
+
+void host_slot_put(struct inode *i, struct host_slot *s)
+{
+    struct host_super *hs = host_super(i->sb);
+    struct closing c = {-1, NULL};
+    mutex_lock(&hs->lock);
+    /* The only way to a nameless file is the descriptor we have. */
+    if (--s->users == 0 && s->node->parent) {
+        list_add_tail(&hs->idle, &s->idle_link);
+        if (++hs->nidle > hs->max_idle) {
+            struct host_slot *oldest = list_first(&hs->idle, struct host_slot, idle_link);
+            list_del(&oldest->idle_link);
+            hs->nidle--;
+            c = detach(oldest);
+        }
+    }
+    mutex_unlock(&hs->lock);
+    finish(c);
+}
+
+/* The inode is going: nobody uses its slots. */
+void host_slots_close(struct host_node *n)
+{
+    struct host_super *hs = host_super(n->inode->sb);
+    for (int k = 0; k < 2; k++) {
+        mutex_lock(&hs->lock);
+        if (!list_empty(&n->slots[k].idle_link)) {
+            list_del(&n->slots[k].idle_link);
+            hs->nidle--;
+        }
+        struct closing c = detach(&n->slots[k]);
+        mutex_unlock(&hs->lock);
+        finish(c);
+    }
+}
+
+int host_slot_install(struct inode *i, int which, int fd, struct host_slot **out)
+{
+    struct host_super *hs = host_super(i->sb);
+    struct host_slot *s = &host_node(i)->slots[which];
+    mutex_lock(&hs->lock);
+    use(hs, s);
+    bool taken = s->fd < 0;
+    if (taken)
+        s->fd = fd;
+    mutex_unlock(&hs->lock);
+    if (!taken)
+        door_close(fd);
+    *out = s;
+    return 0;
+}
+
+struct host_slot *host_slot_peek(struct inode *i)
+{
+    struct host_super *hs = host_super(i->sb);
+    struct host_node *n = host_node(i);
+    MUTEX_GUARD(&hs->lock);
+    for (int k = 0; k < 2; k++) {
+        if (n->slots[k].fd >= 0) {
+            use(hs, &n->slots[k]);
+            return &n->slots[k];
+        }
+    }
+    return NULL;
+}
+
+/*
+ * The names from the nearest ancestor with an open descriptor down to i. Gives the ancestor with a
+ * reference; *slot (used) is its, or NULL if the path is too long for one call: then the ancestor
+ * has to be opened first. buf has PATH_MAX bytes; *path points into it.
+ */
+static int way_to(struct inode *i, char *buf, char **path, struct inode **from,
+                  struct host_slot **slot)
+{
+    struct host_super *hs = host_super(i->sb);
+    MUTEX_GUARD(&hs->lock);
+    char *p = buf + PATH_MAX - 1;
+    *p = 0;
+    struct host_node *n = host_node(i);
+    *slot = NULL;
+    do {
+        if (!n->parent)
+            return -ENOENT;
+        size_t len = strlen(n->name);
+        if ((size_t)(p - buf) < len + 1)
+            break;
+        if (*p)
+            *--p = '/';
+        p -= len;
+        memcpy(p, n->name, len);
+        n = host_node(n->parent);
+    } while (n->slots[SLOT_READ].fd < 0);
+    if (n->slots[SLOT_READ].fd >= 0) {
+        *slot = &n->slots[SLOT_READ];
+        use(hs, *slot);
+    }
+    inode_get(n->inode);
+    *from = n->inode;
+    *path = p;
+    return 0;
+}
+
+static int open_flags(struct inode *i, int which)
+{
+    if (S_ISDIR(i->mode))
+        return O_RDONLY | O_DIRECTORY;
+    return which == SLOT_WRITE ? O_RDWR : O_RDONLY;
+}
+
+static int check_same(struct inode *i, int fd)
+{
+    struct statx stx;
+    int err = door_stat(fd, "", &stx);
+    if (err)
+        return err;
+    if (stx.stx_ino != i->ino || ((stx.stx_mode ^ i->mode) & S_IFMT) ||
+        makedev(stx.stx_dev_major, stx.stx_dev_minor) != host_node(i)->host_dev)
+        return -ESTALE;
+    return 0;
+}
+
+static int open_from(struct inode *i, struct host_slot *from, const char *path, int flags)
+{
+    struct host_super *hs = host_super(i->sb);
+    int fd = door_open(&hs->door, from->fd, path, flags, 0);
+    if (fd == -EACCES && S_ISDIR(i->mode))
+        fd = door_open(&hs->door, from->fd, path, O_PATH | O_DIRECTORY, 0);
+    if (fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR)
+        fd = -ESTALE;
+    if (fd < 0)
+        return fd;
+    int err = check_same(i, fd);
+    if (err) {
+        door_close(fd);
+        return err;
+    }
+    return fd;
+}
+
+/* A new descriptor for i. */
+static int open_node(struct inode *i, int flags)
+{
+    char buf[PATH_MAX], *path;
+    struct inode *from;
+    struct host_slot *slot;
+    int err = way_to(i, buf, &path, &from, &slot);
+    if (err)
+        return err;
+    if (!slot)
+        err = host_slot_get(from, SLOT_READ, &slot);
+    int fd = err ? err : open_from(i, slot, path, flags);
+    if (!err)
+        host_slot_put(from, slot);
+    inode_put(from);
+    return fd;
+}
+
+int host_slot_get(struct inode *i, int which, struct host_slot **out)
+{
+    struct host_super *hs = host_super(i->sb);
+    struct host_slot *s = &host_node(i)->slots[which];
+    mutex_lock(&hs->lock);
+    bool open = s->fd >= 0;
+    if (open)
+        use(hs, s);
+    mutex_unlock(&hs->lock);
+    if (open) {
+        *out = s;
+        return 0;
+    }
+    if (!S_ISDIR(i->mode) && !S_ISREG(i->mode))
+        return -ENXIO;
+    int fd = open_node(i, open_flags(i, which));
+    return fd < 0 ? fd : host_slot_install(i, which, fd, out);
+}
+
+int host_handle_get(struct inode *i, struct host_handle *h)
+{
+    h->slot = host_slot_peek(i);
+    h->fd = h->slot ? h->slot->fd : open_node(i, O_PATH);
+    return h->fd < 0 ? h->fd : 0;
+}
+
+void host_handle_put(struct inode *i, struct host_handle *h)
+{
+    if (h->slot)
+        host_slot_put(i, h->slot);
+    else
+        door_close(h->fd);
+}

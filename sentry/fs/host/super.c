@@ -1,0 +1,101 @@
+/*
+ * Super blocks of host directories.
+ */
+#include "sentry/fs/host/host.h"
+#include "sentry/kernel/kernel.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int host_statfs(struct super_block *sb, struct statfs *out)
+{
+    return door_statfs(&host_super(sb)->door, out);
+}
+
+static int host_sync(struct super_block *sb)
+{
+    return door_syncfs(&host_super(sb)->door);
+}
+
+static void host_destroy(struct super_block *sb)
+{
+    struct host_super *hs = host_super(sb);
+    door_close(hs->door.root_fd);
+    free(hs->buckets);
+    mutex_destroy(&hs->lock);
+    free(hs);
+}
+
+static const struct super_ops host_super_ops = {
+    .statfs = host_statfs,
+    .sync = host_sync,
+    .destroy = host_destroy,
+};
+
+/* How many descriptors may stay open with nobody using them. */
+static unsigned idle_budget(void)
+{
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl))
+        return 64;
+    rlim_t n = rl.rlim_cur / 8;
+    return (unsigned)(n < 32 ? 32 : n > 1024 ? 1024 : n);
+}
+
+static int make_root(struct super_block *sb)
+{
+    struct host_super *hs = host_super(sb);
+    struct statx stx;
+    struct inode *root;
+    struct host_slot *s;
+    /* The root's own slot is never idle: its descriptor is the way to everything else. */
+    int fd = door_open(&hs->door, hs->door.root_fd, "", O_RDONLY | O_DIRECTORY, 0);
+    if (fd == -EACCES)
+        fd = door_open(&hs->door, hs->door.root_fd, "", O_PATH | O_DIRECTORY, 0);
+    if (fd < 0)
+        return fd;
+    int err = door_stat(fd, "", &stx);
+    if (!err)
+        err = host_get_inode(sb, &stx, NULL, NULL, &root);
+    if (err) {
+        door_close(fd);
+        return err;
+    }
+    host_slot_install(root, SLOT_READ, fd, &s);
+    host_slot_put(root, s);
+    sb->root = d_make_root(sb, root);
+    return sb->root ? 0 : -ENOMEM;
+}
+
+int hostfs_create(struct kernel *k, int root_fd, bool read_only, bool exclusive,
+                  struct super_block **out)
+{
+    struct host_super *hs = calloc(1, sizeof(*hs));
+    if (!hs)
+        return -ENOMEM;
+    struct statfs sf;
+    hs->door = (struct door){root_fd, read_only, geteuid() == 0};
+    hs->exclusive = exclusive;
+    hs->max_idle = idle_budget();
+    mutex_init(&hs->lock, LOCK_LEAF);
+    list_init(&hs->idle);
+    int err = door_statfs(&hs->door, &sf);
+    struct super_block *sb =
+        err ? NULL : super_create(k, "hostfs", (uint64_t)sf.f_type, &host_super_ops, hs);
+    if (!sb) {
+        mutex_destroy(&hs->lock);
+        free(hs);
+        return err ? err : -ENOMEM;
+    }
+    hs->sb = sb;
+    err = make_root(sb);
+    if (err) {
+        hs->door.root_fd = -1; /* stays the caller's */
+        super_put(sb);
+        return err;
+    }
+    *out = sb;
+    return 0;
+}
