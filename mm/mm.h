@@ -39,8 +39,9 @@ struct mm_config {
     _Atomic uint32_t max_map_count;
     _Atomic uint32_t overcommit;
     uint64_t min_addr;
-    uint64_t total_memory;         /* for the overcommit heuristic and for limits; bytes */
-    _Atomic uint64_t committed_as; /* Committed_AS: bytes */
+    uint64_t total_memory;            /* for the overcommit heuristic and for limits; bytes */
+    _Atomic uint64_t committed_as;    /* Committed_AS: bytes */
+    _Atomic uint64_t next_anon_inode; /* shared anonymous memory is numbered, for /proc/PID/maps */
 };
 
 /* Where things go in a new address space (set by the loader before the first mapping). */

@@ -1,0 +1,307 @@
+/*
+ * Faults. A fault costs two trips through the platform, some ten microseconds; telling the platform
+ * of one more mapping on the way costs one. So each fault maps what is known around it as well.
+ */
+#include "mm/mm_internal.h"
+#include "mm/safe_copy.h"
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#define AROUND_PMAS 24 /* on each side of the fault */
+#define AROUND_BYTES (32ul << 20)
+#define AROUND_VMAS 3 /* segments of the same file, on each side */
+#define REPUSH_BLOCK (16 * PAGE_SIZE)
+#define POPULATE_CHUNK (32ul << 20)
+/* The last pages of the unit before: if the host has them all, memory is being filled upwards. */
+#define SEQUENTIAL_PROBE (16 * PAGE_SIZE)
+
+/* ---- growing stacks ---- */
+
+/* 0 if v may grow down to the page of addr, as mmap(2) says of MAP_GROWSDOWN. */
+static int grow_check(struct mm *mm, const struct vma *v, gva_t start)
+{
+    const struct mm_limits *l = mm_limits(mm);
+    uint64_t grow = v->node.start - start;
+    const struct vma *below = vma_of(range_node_prev(&v->node));
+
+    if (start < mm->min_addr)
+        return -ENOMEM;
+    if (below && !(below->flags & VMA_GROWS_DOWN) && below->effective &&
+        start < below->node.end + STACK_GUARD_GAP)
+        return -ENOMEM;
+    if (below && start < below->node.end)
+        return -ENOMEM;
+    if (v->node.end - start > atomic_load(&l->stack) || !mm_may_expand(mm, false, grow))
+        return -ENOMEM;
+    if (v->mlock != MLOCK_NONE && !mm_may_lock(mm, grow))
+        return -ENOMEM;
+    return 0;
+}
+
+/* The main stack grows by more than the page that was touched, where nothing forbids it: each step
+ * costs a fault. */
+static gva_t grow_target(struct mm *mm, const struct vma *v, gva_t addr)
+{
+    gva_t page = page_down(addr);
+    mutex_lock(&mm->info_lock);
+    gva_t stack = mm->info.start_stack;
+    mutex_unlock(&mm->info_lock);
+    if (stack - v->node.start >= node_length(&v->node))
+        return page;
+    gva_t more = page & ~(REPUSH_BLOCK - 1);
+    return grow_check(mm, v, more) == 0 ? more : page;
+}
+
+static int vma_grow_down(struct mm *mm, struct vma *v, gva_t addr)
+{
+    gva_t start = grow_target(mm, v, addr);
+    uint64_t grow = v->node.start - start;
+    int err = grow_check(mm, v, start);
+    if (err)
+        return err;
+    if (v->flags & VMA_ACCOUNT) {
+        err = mm_commit(mm->cfg, grow);
+        if (err)
+            return err;
+    }
+    range_set_resize(&mm->vmas, &v->node, start, v->node.end);
+    vma_account(mm, v, grow, true);
+    return 0;
+}
+
+struct vma *mm_lock_vma(struct mm *mm, gva_t addr)
+{
+    rwlock_read(&mm->mapping);
+    struct vma *v = vma_lower_bound(mm, addr);
+    if (!v || v->node.start <= addr)
+        return v;
+    if (!(v->flags & VMA_GROWS_DOWN) || addr >= mm->max_addr || v->mappable)
+        return NULL;
+
+    rwlock_unlock(&mm->mapping);
+    rwlock_write(&mm->mapping);
+    v = vma_lower_bound(mm, addr);
+    if (!v || v->node.start <= addr)
+        return v;
+    if (!(v->flags & VMA_GROWS_DOWN) || vma_grow_down(mm, v, addr))
+        return NULL;
+    return v;
+}
+
+/* ---- how much to show ---- */
+
+/* Fresh anonymous memory of more than a unit is shown unit by unit, see push_fresh. */
+static bool pma_is_large_fresh(const struct pma *p)
+{
+    return p->is_private && !p->need_cow && node_length(&p->node) > HUGE_PAGE_SIZE;
+}
+
+static bool filled_upwards_to(struct mm *mm, gva_t addr)
+{
+    struct pma *p = addr ? pma_find(mm, addr - 1) : NULL;
+    if (!p || !p->is_private || node_length(&p->node) < SEQUENTIAL_PROBE)
+        return false;
+    return pma_resident(mm, p, addr - SEQUENTIAL_PROBE, addr) == SEQUENTIAL_PROBE;
+}
+
+/* Shows the unit of addr. If memory is being filled from below, the host makes the pages now, all
+ * at once, instead of one by one as they are touched. */
+static void push_fresh(struct mm *mm, struct pma *p, gva_t addr, access_t at, struct batch *b)
+{
+    gva_t unit = addr & ~(HUGE_PAGE_SIZE - 1);
+    gva_t start = MAX(p->node.start, unit);
+    gva_t end = MIN(p->node.end, unit + HUGE_PAGE_SIZE);
+
+    if ((start != p->node.start || end != p->node.end) && pma_isolate(mm, start, end) == 0)
+        p = pma_find(mm, addr);
+    bool precommit =
+        (at & ACCESS_WRITE) && end - start == HUGE_PAGE_SIZE && filled_upwards_to(mm, start);
+    batch_map(b, p, p->node.start, p->node.end, precommit);
+}
+
+static void push_page(struct mm *mm, gva_t addr, access_t at, struct batch *b)
+{
+    struct pma *p = pma_find(mm, addr);
+    if (!pma_pushed(mm, p)) {
+        if (p->is_private && !p->need_cow)
+            push_fresh(mm, p, addr, at, b);
+        else
+            batch_map(b, p, p->node.start, p->node.end, false);
+    } else if (!batch_shows(b, addr)) {
+        /* Another thread was faster, or the platform lost it: we cannot know. Show a little. */
+        gva_t block = addr & ~(REPUSH_BLOCK - 1);
+        batch_map(b, p, MAX(p->node.start, block), MIN(p->node.end, block + REPUSH_BLOCK), false);
+    }
+}
+
+static bool push_neighbour(struct mm *mm, struct pma *p, gva_t addr, struct batch *b)
+{
+    uint64_t distance = p->node.start > addr ? p->node.start - addr : addr - (p->node.end - 1);
+    if (distance > AROUND_BYTES || b->nops >= BATCH_OPS - 2)
+        return false;
+    if (p->effective && !pma_pushed(mm, p) && !pma_is_large_fresh(p))
+        batch_map(b, p, p->node.start, p->node.end, false);
+    return true;
+}
+
+static void push_around(struct mm *mm, gva_t addr, struct batch *b)
+{
+    struct pma *p = pma_find(mm, addr), *first = p;
+    int n = 0;
+    /* Upwards, in address order, so that the batch can join neighbours. */
+    for (n = 0; n < AROUND_PMAS && pma_prev(first); n++)
+        first = pma_prev(first);
+    for (; first != p; first = pma_next(first))
+        push_neighbour(mm, first, addr, b);
+    for (n = 0, p = pma_next(p); p && n < AROUND_PMAS; n++, p = pma_next(p))
+        if (!push_neighbour(mm, p, addr, b))
+            break;
+}
+
+/* The segments of a program or library are mapped side by side, and used together: when one is
+ * first touched, the others are asked for as well. Failure only means a fault later. */
+static void fill_around(struct mm *mm, struct vma *v, struct batch *b)
+{
+    for (int dir = 0; dir < 2; dir++) {
+        struct vma *n = v;
+        for (int i = 0; i < AROUND_VMAS; i++) {
+            n = dir ? vma_next(n) : vma_prev(n);
+            if (!n || n->mappable != v->mappable)
+                break;
+            const struct pma *p = pma_lower_bound(mm, n->node.start);
+            if (!n->effective || (p && p->node.start < n->node.end))
+                continue;
+            if (pma_ensure(mm, n, n->node.start, n->node.start + PAGE_SIZE, ACCESS_READ, b))
+                return;
+        }
+    }
+}
+
+/* Does what is in the batch. If the platform ran out of room and forgot everything, the page alone
+ * will fit. */
+static int show(struct mm *mm, gva_t addr, struct batch *b)
+{
+    int err = batch_flush(b);
+    if (err != -ENOMEM)
+        return err;
+    struct pma *p = pma_find(mm, addr);
+    if (!p || !p->effective)
+        return 0;
+    batch_map(b, p, p->node.start, p->node.end, false);
+    return batch_flush(b);
+}
+
+static int fault_locked(struct mm *mm, struct vma *v, gva_t addr, access_t at)
+{
+    gva_t page = page_down(addr);
+    struct batch b;
+
+    batch_init(&b, mm);
+    bool first = v->mappable && !pma_find(mm, page);
+    int err = pma_ensure(mm, v, page, page + PAGE_SIZE, at, &b);
+    if (err) {
+        int ignored = batch_flush(&b);
+        (void)ignored;
+        return err;
+    }
+    if (first && !(v->flags & VMA_RANDOM))
+        fill_around(mm, v, &b);
+    push_page(mm, page, at, &b);
+    push_around(mm, page, &b);
+    err = show(mm, page, &b);
+    gva_t lo = page > AROUND_BYTES ? page - AROUND_BYTES : 0;
+    pma_merge(mm, MAX(lo, v->node.start), MIN(page + AROUND_BYTES, v->node.end));
+    return err ? -ESRCH : 0;
+}
+
+int mm_handle_fault(struct mm *mm, gva_t addr, access_t at, UNUSED gva_t sp, struct mm_fault *out)
+{
+    int err;
+    struct vma *v = mm_lock_vma(mm, addr);
+
+    atomic_fetch_add_explicit(&mm->minor_faults, 1, memory_order_relaxed);
+    if (!v) {
+        *out = (struct mm_fault){SIGSEGV, SEGV_MAPERR};
+        err = -EFAULT;
+    } else if ((at & ~v->effective) || !v->effective) {
+        *out = (struct mm_fault){SIGSEGV, SEGV_ACCERR};
+        err = -EFAULT;
+    } else {
+        rwlock_write(&mm->active);
+        err = fault_locked(mm, v, addr, at);
+        rwlock_unlock(&mm->active);
+        if (err == -EBUSERR)
+            *out = (struct mm_fault){SIGBUS, BUS_ADRERR};
+        else if (err == -ENOMEM || err == -ESRCH)
+            *out = (struct mm_fault){SIGKILL, SI_KERNEL};
+        else if (err)
+            *out = (struct mm_fault){SIGBUS, BUS_ADRERR};
+    }
+    rwlock_unlock(&mm->mapping);
+    return err;
+}
+
+/* ---- populate ---- */
+
+/* Faults in and shows [start, end) of v. */
+static int populate_vma(struct mm *mm, struct vma *v, gva_t start, gva_t end, access_t at)
+{
+    struct batch b;
+    rwlock_write(&mm->active);
+    batch_init(&b, mm);
+    int err = pma_ensure(mm, v, start, end, at, &b);
+    if (!err && pma_isolate(mm, start, end) == 0) {
+        for (struct pma *p = pma_lower_bound(mm, start); p && p->node.start < end; p = pma_next(p))
+            if (p->effective && (p->is_private || !pma_pushed(mm, p)))
+                batch_map(&b, p, p->node.start, p->node.end, true);
+    }
+    int shown = batch_flush(&b); /* -ENOMEM: forgotten, so they will fault */
+    pma_merge(mm, start, end);
+    rwlock_unlock(&mm->active);
+    return err ? err : shown == -ENOMEM ? 0 : shown;
+}
+
+int mm_populate(struct mm *mm, gva_t start, gva_t end, access_t at)
+{
+    gva_t addr = start;
+    while (addr < end) {
+        rwlock_read(&mm->mapping);
+        struct vma *v = vma_find(mm, addr);
+        access_t want = at;
+        int err = 0;
+        if (v && !at) /* what a first touch would do: write if private and writable */
+            want = (v->flags & VMA_PRIVATE) ? v->effective & (ACCESS_READ | ACCESS_WRITE)
+                                            : v->effective & ACCESS_READ;
+        gva_t stop = v ? MIN(MIN(v->node.end, end), addr + POPULATE_CHUNK) : end;
+        if (!v)
+            err = -ENOMEM;
+        else if (!want || (want & ~v->effective))
+            err = -EINVAL;
+        else
+            err = populate_vma(mm, v, addr, stop, want);
+        rwlock_unlock(&mm->mapping);
+        if (err)
+            return err;
+        addr = stop;
+    }
+    return 0;
+}
+
+void mm_populate_all(struct mm *mm)
+{
+    gva_t addr = 0;
+    for (;;) {
+        rwlock_read(&mm->mapping);
+        const struct vma *v = vma_lower_bound(mm, addr);
+        struct addr_range ar = {0, 0};
+        if (v)
+            ar = (struct addr_range){MAX(addr, v->node.start), v->node.end};
+        rwlock_unlock(&mm->mapping);
+        if (!v)
+            return;
+        int ignored = mm_populate(mm, ar.start, ar.end, 0);
+        (void)ignored;
+        addr = ar.end;
+    }
+}
