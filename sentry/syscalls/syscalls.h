@@ -21,7 +21,9 @@ struct sysargs {
 
 typedef long (*syscall_fn)(struct task *t, const struct sysargs *a);
 
-#define SYSCALL(name) long sys_##name(UNUSED struct task *t, UNUSED const struct sysargs *a)
+#define SYSCALL(name)                                                                              \
+    long sys_##name(struct task *t, const struct sysargs *a);                                      \
+    long sys_##name(UNUSED struct task *t, UNUSED const struct sysargs *a)
 
 /* Runs call `nr`: looks it up, prints it if strace is on, returns the result. */
 long syscall_dispatch(struct task *t, uint64_t nr, const struct sysargs *a);

@@ -135,7 +135,9 @@ struct inode_ops {
                    const struct cred *cred);
     int (*link)(struct dentry *old, struct inode *dir, struct dentry *d);
     int (*unlink)(struct inode *dir, struct dentry *d);
-    int (*rmdir)(struct inode *dir, struct dentry *d); /* -ENOTEMPTY is its business */
+    /* -ENOTEMPTY is its business. The victim's dir_lock is held for writing too; likewise that of a
+     * directory which rename replaces. */
+    int (*rmdir)(struct inode *dir, struct dentry *d);
     /* flags: RENAME_NOREPLACE was checked; RENAME_EXCHANGE, RENAME_WHITEOUT. The dentries are moved
      * by the VFS afterwards. */
     int (*rename)(struct inode *old_dir, struct dentry *old, struct inode *new_dir,
@@ -196,6 +198,7 @@ struct inode {
     struct inotify_marks *marks;
     char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS); not where
                                 sb->no_dentry_cache: /proc/self differs between readers */
+    bool linkable;           /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
     bool dead;               /* a directory that was removed (dir_lock; set by the VFS) */
     void *priv;
 };
@@ -357,7 +360,7 @@ struct file {
     struct mapping_identity identity; /* mmap holds the description through this */
     const struct file_ops *ops;
     struct path_ref path;
-    struct inode *inode; /* path.dentry->inode at open; referenced by the dentry */
+    struct inode *inode; /* path.dentry->inode at open; referenced */
     struct kernel *kernel;
     _Atomic unsigned flags; /* O_* as F_GETFL shows, plus O_PATH */
     bool readable, writable;

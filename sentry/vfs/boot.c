@@ -1,0 +1,265 @@
+/*
+ * The mount tree that a sandbox starts with.
+ */
+#include "sentry/kernel/kernel.h"
+#include "sentry/vfs/internal.h"
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define DCACHE_LIMIT (128 * 1024)
+
+/* A walk needs somebody who walks: the boot's own task, which never runs. */
+struct boot {
+    struct kernel *k;
+    struct task task;
+    struct mount_ns *ns;
+    char *why;
+    size_t why_size;
+};
+
+dev_t vfs_new_dev(struct vfs *v)
+{
+    return makedev(0, atomic_fetch_add(&v->next_dev, 1) + 1);
+}
+
+static int boot_fail(struct boot *b, int err, const char *what, const char *where)
+{
+    snprintf(b->why, b->why_size, "cannot %s %s: %s", what, where, strerror(-err));
+    return err;
+}
+
+/* ---- the parts that no walk reaches ---- */
+
+static int anon_statfs(struct super_block *sb, struct statfs *out)
+{
+    *out = (struct statfs){.f_type = (long)sb->magic, .f_bsize = PAGE_SIZE, .f_namelen = NAME_MAX};
+    return 0;
+}
+static const struct super_ops anon_super_ops = {.statfs = anon_statfs};
+
+static struct super_block *anon_super(struct kernel *k, const char *type, uint64_t magic)
+{
+    static const struct inode_ops root_ops;
+    struct super_block *sb = super_create(k, type, magic, &anon_super_ops, NULL);
+    if (!sb)
+        return NULL;
+    struct inode *i = inode_create(sb, 1, S_IFDIR | 0555, &root_ops, NULL);
+    sb->root = i ? d_make_root(sb, i) : NULL;
+    if (sb->root)
+        return sb;
+    super_put(sb);
+    return NULL;
+}
+
+static int vfs_create(struct kernel *k)
+{
+    struct vfs *v = calloc(1, sizeof *v);
+    if (!v)
+        return -ENOMEM;
+    v->kernel = k;
+    mutex_init(&v->mount_lock, LOCK_MOUNT);
+    k->vfs = v;
+    int err = dcache_create(&v->dcache, DCACHE_LIMIT);
+    if (err)
+        return err;
+    v->anon_sb = anon_super(k, "anon_inodefs", ANON_INODE_FS_MAGIC);
+    v->pipe_sb = anon_super(k, "pipefs", PIPEFS_MAGIC);
+    if (!v->anon_sb || !v->pipe_sb)
+        return -ENOMEM;
+    v->anon_mnt = mount_alloc(v, v->anon_sb, v->anon_sb->root, 0, "anon_inodefs");
+    if (!v->anon_mnt)
+        return -ENOMEM;
+    return mount_ns_create(v, &v->root_ns);
+}
+
+void vfs_destroy(struct vfs *v)
+{
+    if (!v)
+        return;
+    struct super_block *shm = v->shm_sb;
+    if (v->root_ns)
+        mount_ns_destroy(v->root_ns);
+    mount_put(v->anon_mnt);
+    if (v->anon_sb)
+        super_put(v->anon_sb);
+    if (v->pipe_sb)
+        super_put(v->pipe_sb);
+    if (shm)
+        super_put(shm);
+    if (v->dcache)
+        dcache_destroy(v->dcache);
+    mutex_destroy(&v->mount_lock);
+    free(v);
+}
+
+/* ---- the root ---- */
+
+static int boot_overlay(struct kernel *k, struct super_block *lower, struct super_block **out)
+{
+    struct super_block *upper;
+    int err = tmpfs_create(k, lower->root->inode->mode & 07777, 0, &upper);
+    if (err) {
+        super_put(lower);
+        return err;
+    }
+    return overlay_create(k, lower, upper, out);
+}
+
+static int boot_root(struct boot *b)
+{
+    const struct kernel_config *c = b->k->config;
+    int fd = fcntl(c->root_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return boot_fail(b, -errno, "open", "the root directory");
+    struct super_block *sb;
+    int err = hostfs_create(b->k, fd, c->overlay_root, c->overlay_root, &sb);
+    if (!err && c->overlay_root)
+        err = boot_overlay(b->k, sb, &sb);
+    if (!err)
+        err = vfs_mount(b->ns, sb, NULL, MS_RELATIME, "root");
+    return err ? boot_fail(b, err, "mount", "the root directory") : 0;
+}
+
+static int boot_task(struct boot *b)
+{
+    struct mount *m = b->ns->root;
+    struct path_ref root = {.mnt = m, .dentry = m->root};
+    b->task.kernel = b->k;
+    b->task.cred = cred_create(NULL, 0, 0, NULL, 0);
+    b->task.fs = fs_context_create(&root, &root);
+    return b->task.cred && b->task.fs ? 0 : -ENOMEM;
+}
+
+/* ---- mounts on it ---- */
+
+/* Makes the directories above path, and path itself as a directory or an empty file. */
+static int boot_mount_point(struct boot *b, const char *path, bool is_dir)
+{
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+    if (n >= sizeof part)
+        return -ENAMETOOLONG;
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != 0)
+            continue;
+        memcpy(part, path, i);
+        part[i] = 0;
+        struct path_ref p;
+        int err = vfs_lookup(&b->task, AT_FDCWD, part, LOOKUP_FOLLOW, &p);
+        if (!err)
+            path_put(&p);
+        else if (err == -ENOENT && (is_dir || i < n))
+            err = vfs_mkdir(&b->task, AT_FDCWD, part, 0755);
+        else if (err == -ENOENT)
+            err = vfs_mknod(&b->task, AT_FDCWD, part, S_IFREG | 0644, 0);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* Takes the reference on sb. */
+static int boot_mount(struct boot *b, struct super_block *sb, const char *where, unsigned flags,
+                      const char *source)
+{
+    struct path_ref p;
+    int err = boot_mount_point(b, where, S_ISDIR(sb->root->inode->mode));
+    if (!err)
+        err = vfs_lookup(&b->task, AT_FDCWD, where, LOOKUP_FOLLOW, &p);
+    if (err) {
+        super_put(sb);
+        return boot_fail(b, err, "make the mount point", where);
+    }
+    err = vfs_mount(b->ns, sb, &p, flags, source);
+    path_put(&p);
+    return err ? boot_fail(b, err, "mount", where) : 0;
+}
+
+static int make_shm(struct kernel *k, struct super_block **out)
+{
+    return tmpfs_create(k, 01777, 0, out);
+}
+
+static int boot_system_mounts(struct boot *b)
+{
+    static const struct {
+        const char *where, *source;
+        int (*create)(struct kernel *k, struct super_block **out);
+        unsigned flags;
+    } rows[] = {
+        {"/proc", "proc", procfs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+        {"/sys", "sysfs", sysfs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY},
+        {"/dev", "devtmpfs", devfs_create, MS_NOSUID},
+        {"/dev/shm", "tmpfs", make_shm, MS_NOSUID | MS_NODEV},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct super_block *sb;
+        int err = rows[i].create(b->k, &sb);
+        if (err)
+            return boot_fail(b, err, "create the file system for", rows[i].where);
+        err = boot_mount(b, sb, rows[i].where, rows[i].flags | MS_RELATIME, rows[i].source);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int boot_volumes(struct boot *b)
+{
+    const struct kernel_config *c = b->k->config;
+    for (size_t i = 0; i < c->nvolumes; i++) {
+        const struct kernel_volume *v = &c->volumes[i];
+        struct super_block *sb;
+        if (v->target[0] != '/')
+            return boot_fail(b, -EINVAL, "mount a volume at (the path must be absolute)",
+                             v->target);
+        int fd = fcntl(v->root_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return boot_fail(b, -errno, "open the volume", v->source);
+        int err = hostfs_create(b->k, fd, v->read_only, false, &sb);
+        if (err)
+            return boot_fail(b, err, "open the volume", v->source);
+        err = boot_mount(b, sb, v->target, MS_RELATIME | (v->read_only ? MS_RDONLY : 0), v->source);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int boot_cwd(struct boot *b, struct path_ref *cwd)
+{
+    const char *path = b->k->config->cwd ? b->k->config->cwd : "/";
+    int err = vfs_lookup(&b->task, AT_FDCWD, path, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, cwd);
+    return err ? boot_fail(b, err, "enter the working directory", path) : 0;
+}
+
+int vfs_boot(struct kernel *k, struct path_ref *root, struct path_ref *cwd, char *why,
+             size_t why_size)
+{
+    struct boot b = {.k = k, .why = why, .why_size = why_size};
+    int err = vfs_create(k);
+    if (err)
+        return boot_fail(&b, err, "make", "the file system tables");
+    b.ns = k->vfs->root_ns;
+    err = boot_root(&b);
+    if (!err)
+        err = boot_task(&b);
+    if (!err)
+        err = boot_system_mounts(&b);
+    if (!err)
+        err = boot_volumes(&b);
+    if (!err)
+        err = boot_cwd(&b, cwd);
+    if (!err) {
+        *root = b.task.fs->root;
+        path_get(root);
+    }
+    fs_context_put(b.task.fs);
+    if (b.task.cred)
+        cred_put(b.task.cred);
+    return err;
+}
