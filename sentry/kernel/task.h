@@ -194,6 +194,14 @@ struct task {
 #define TASK_WORK_EXIT 4u   /* the group is ending, or another task execs */
 #define TASK_WORK_NOTIFY 8u /* the parent must hear of a stop or continue */
 
+/*
+ * The task that the calling host thread serves; NULL on other threads (timers, boot). For what
+ * blocks below an interface that names no task (file_ops.read, ...); everybody else is told.
+ */
+struct task *task_current(void);
+/* First thing on a task's host thread, and with NULL the last. */
+void task_set_current(struct task *t);
+
 /* Another reference, which the caller must put. */
 struct task *task_get(struct task *t);
 void task_put(struct task *t);
