@@ -120,7 +120,7 @@ static void publish(struct clock *c, uint64_t tsc, const int64_t base[VDSO_LINES
                     const uint64_t mult[VDSO_LINES])
 {
     struct vdso_params *p = c->params;
-    uint64_t ticks = (uint64_t)(((unsigned __int128)c->period << VDSO_SHIFT) / mult[0]);
+    uint64_t ticks = (uint64_t)(((unsigned __int128)c->period << VDSO_SHIFT) / c->mult[0]);
 
     VDSO_STORE(p->seq, p->seq + 1);
     VDSO_STORE(p->tsc_base, tsc);
@@ -152,7 +152,7 @@ static uint64_t slope(uint64_t ticks, int64_t ns)
     if ((int64_t)ticks <= 0 || ns <= 0)
         return 0;
     unsigned __int128 mult = ((unsigned __int128)ns << VDSO_SHIFT) / ticks;
-    return mult >> 63 ? 0 : (uint64_t)mult;
+    return mult >> 64 ? 0 : (uint64_t)mult;
 }
 
 static bool far_from(uint64_t mult, uint64_t old)
