@@ -95,6 +95,8 @@ MUST_CHECK int mm_munmap(struct mm *mm, gva_t addr, uint64_t length);
 MUST_CHECK int mm_mprotect(struct mm *mm, gva_t addr, uint64_t length, int prot);
 MUST_CHECK int mm_mremap(struct mm *mm, gva_t old_addr, uint64_t old_size, uint64_t new_size,
                          int flags, gva_t new_addr, gva_t *out);
+/* remap_file_pages(2): the shared mapping at addr shows its file from `offset` on. Page-aligned. */
+MUST_CHECK int mm_remap_file_pages(struct mm *mm, gva_t addr, uint64_t length, uint64_t offset);
 /* Returns the new break, or the unchanged one if it could not move (as the system call does). */
 gva_t mm_brk(struct mm *mm, gva_t addr);
 /* Sets where the heap starts (loader). */

@@ -238,6 +238,63 @@ int mm_mmap(struct mm *mm, const struct mmap_opts *o, gva_t *addr)
     return err;
 }
 
+/* ---- remap_file_pages ---- */
+
+/* The request for a mapping like v, with a reference on v's identity. */
+static struct mmap_opts opts_like(const struct vma *v)
+{
+    struct mmap_opts o = {
+        .mappable = v->mappable,
+        .identity = v->id,
+        .perms = v->perms,
+        .max_perms = v->max,
+        .fixed = true,
+        .unmap = true,
+        .precommit = true,
+        .mlock = v->mlock,
+        .hint = v->hint,
+    };
+    if (o.identity)
+        o.identity->ops->get(o.identity);
+    return o;
+}
+
+/* Whether [addr, end) is one mapping of one file, if in several VMAs. */
+static bool same_file(struct mm *mm, const struct vma *v, gva_t addr, gva_t end)
+{
+    if (!vma_covers(mm, addr, end))
+        return false;
+    for (struct vma *n = vma_find(mm, addr); n && n->node.start < end; n = vma_next(n))
+        if (n->mappable != v->mappable || n->id != v->id || n->flags != v->flags)
+            return false;
+    return true;
+}
+
+int mm_remap_file_pages(struct mm *mm, gva_t addr, uint64_t length, uint64_t offset)
+{
+    struct mmap_opts o;
+    gva_t ignored;
+
+    if (!mm_range_ok(mm, addr, length))
+        return -EINVAL;
+    rwlock_read(&mm->mapping);
+    const struct vma *v = vma_find(mm, addr);
+    bool ok =
+        v && !(v->flags & (VMA_PRIVATE | VMA_SPECIAL)) && same_file(mm, v, addr, addr + length);
+    if (ok)
+        o = opts_like(v);
+    rwlock_unlock(&mm->mapping);
+    if (!ok)
+        return -EINVAL;
+    o.addr = addr;
+    o.length = length;
+    o.offset = offset;
+    int err = mm_mmap(mm, &o, &ignored);
+    if (o.identity)
+        o.identity->ops->put(o.identity);
+    return err;
+}
+
 /* ---- mprotect ---- */
 
 /* Whether v may get `perms`, and what it costs: charges Committed_AS for private pages that become
