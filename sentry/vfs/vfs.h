@@ -82,6 +82,9 @@ struct iattr {
 struct super_ops {
     int (*statfs)(struct super_block *sb, struct statfs *out);
     int (*sync)(struct super_block *sb);
+    /* The last active reference is gone: lets go of inodes that the file system itself holds.
+     * Called before the root is dropped. */
+    void (*shutdown)(struct super_block *sb);
     /* The last reference is gone; every inode has been evicted. */
     void (*destroy)(struct super_block *sb);
 };
