@@ -156,6 +156,44 @@ static struct inode *take(struct inode *dir, struct tmpfs_dirent *e)
     return i;
 }
 
+struct inode *tmpfs_dir_find(struct inode *dir, const char *name, size_t len)
+{
+    struct tmpfs_dirent *e = find(tmpfs_dir(dir), name, len);
+    return e ? e->inode : NULL;
+}
+
+int tmpfs_dir_set(struct inode *dir, const char *name, size_t len, struct inode *i)
+{
+    struct tmpfs_dirent *e = find(tmpfs_dir(dir), name, len);
+    inode_get(i);
+    if (e) {
+        struct inode *old = e->inode;
+        e->inode = i;
+        inode_put(old);
+        return 0;
+    }
+    e = prepare(tmpfs_dir(dir), name, len, i);
+    if (!e) {
+        inode_put(i);
+        return -ENOMEM;
+    }
+    insert(dir, e);
+    return 0;
+}
+
+void tmpfs_dir_remove(struct inode *dir, const char *name, size_t len)
+{
+    struct tmpfs_dirent *e = find(tmpfs_dir(dir), name, len);
+    if (e)
+        inode_put(take(dir, e));
+}
+
+struct tmpfs_dirent *tmpfs_dir_next(struct inode *dir, uint64_t from)
+{
+    struct range_node *n = range_set_lower_bound(&tmpfs_dir(dir)->order, from);
+    return n ? dirent_of(n) : NULL;
+}
+
 /* ---- operations ---- */
 
 static int tmpfs_lookup(struct inode *dir, struct dentry *d)

@@ -129,6 +129,13 @@ extern const struct inode_ops tmpfs_dir_ops;
 extern const struct file_ops tmpfs_dir_fops;
 void tmpfs_dir_init(struct tmpfs_dir *d);
 void tmpfs_dir_release(struct tmpfs_dir *d, struct tmpfs_super *ts);
+/* For the overlay, which keeps its upper names here: a map from names to inodes, whose link counts
+ * are not touched. find gives no reference; set takes one of its own. */
+struct inode *tmpfs_dir_find(struct inode *dir, const char *name, size_t len);
+int tmpfs_dir_set(struct inode *dir, const char *name, size_t len, struct inode *i);
+void tmpfs_dir_remove(struct inode *dir, const char *name, size_t len);
+/* The first entry with a cookie of at least `from`, or NULL. */
+struct tmpfs_dirent *tmpfs_dir_next(struct inode *dir, uint64_t from);
 
 /* xattr.c */
 ssize_t tmpfs_getxattr(struct inode *i, const char *name, void *value, size_t size);
