@@ -1,0 +1,242 @@
+/*
+ * picket do: one command in a sandbox of its own.
+ */
+#include "cmd/picket/do.h"
+#include "cmd/picket/command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct platform_type *const platforms[] = {&ptrace_platform_type};
+
+/* "auto" is the first: they stand in the order in which they are preferred. */
+static const struct platform_type *find_platform(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(platforms); i++)
+        if (strcmp(name, "auto") == 0 || strcmp(name, platforms[i]->name) == 0)
+            return platforms[i];
+    return NULL;
+}
+
+static int open_log(const struct do_options *o)
+{
+    enum log_level level = o->debug ? LOG_DEBUG : LOG_INFO;
+    if (!o->log && !o->debug)
+        return 0;
+    int fd = o->log ? open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)
+                    : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return fail("--log: cannot open %s: %s", o->log ? o->log : "stderr", strerror(errno));
+    log_open(fd, o->log_format, level);
+    return 0;
+}
+
+/* The sentry holds a descriptor for each one of its applications, and more. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+/*
+ * Takes the standard streams away from Picket and hands them to the sandbox, so that a pipe's other
+ * end sees when the application closes it. Stderr stays ours too, for a last word.
+ */
+static int pass_stdio(int stdio[3])
+{
+    for (int fd = 0; fd < 3; fd++) {
+        stdio[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (stdio[fd] < 0 && errno != EBADF)
+            return fail("cannot pass on standard streams: %s", strerror(errno));
+    }
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return fail("cannot open /dev/null: %s", strerror(errno));
+    for (int fd = 0; fd < 3; fd++)
+        if (fd != null && (fd != STDERR_FILENO || stdio[fd] < 0))
+            dup2(null, fd);
+    if (null > STDERR_FILENO)
+        close(null);
+    return 0;
+}
+
+static int open_root(const struct do_options *o, int *out)
+{
+    const char *root = o->rootfs ? o->rootfs : "/";
+    *out = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (*out < 0)
+        return fail("--rootfs: cannot open %s: %s", root, strerror(errno));
+    return 0;
+}
+
+/* Where the command starts: as given, or where the caller is, if that is in the sandbox too. */
+static const char *start_directory(const struct do_options *o, char *buf, size_t size)
+{
+    if (o->cwd)
+        return o->cwd;
+    if (!o->rootfs && getcwd(buf, size) && buf[0] == '/')
+        return buf;
+    return "/";
+}
+
+/* Which of the statuses says that the sandbox came up but the command did not. */
+static int boot_status(int err)
+{
+    switch (err) {
+    case -ENOENT:
+        return STATUS_NOT_FOUND;
+    case -EACCES:
+    case -EPERM:
+    case -ENOEXEC:
+    case -EISDIR:
+    case -ENOTDIR:
+    case -ELIBBAD:
+    case -ELOOP:
+        return STATUS_CANNOT_EXECUTE;
+    }
+    return STATUS_PICKET_FAILED;
+}
+
+static int exit_status(int wait_status)
+{
+    return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+static int run_sandbox(const struct kernel_config *config)
+{
+    struct do_signals signals;
+    struct kernel *k;
+    char why[512] = "";
+    int err = do_signals_start(&signals);
+    if (err)
+        return fail("cannot start a thread: %s", strerror(-err));
+    err = kernel_boot(config, &k, why, sizeof(why));
+    if (err) {
+        do_signals_stop(&signals);
+        fail("%s", why[0] ? why : strerror(-err));
+        return boot_status(err);
+    }
+    atomic_store(&signals.kernel, k);
+    int status = kernel_run(k);
+    do_signals_stop(&signals);
+    kernel_destroy(k);
+    return exit_status(status);
+}
+
+static int do_sandbox(const struct do_options *o, const struct platform_type *platform)
+{
+    char here[PATH_MAX];
+    struct do_user user;
+    struct kernel_config config = {
+        .platform = platform,
+        .overlay_root = true,
+        .volumes = o->volumes,
+        .nvolumes = o->nvolumes,
+        .hostname = o->hostname,
+        .cwd = start_directory(o, here, sizeof(here)),
+        .argv = o->command,
+        .envp = o->env,
+        .strace = o->strace,
+        .strace_list = o->strace_list,
+        .memory_limit = o->memory_limit,
+    };
+    int status = open_root(o, &config.root_fd);
+    if (status == 0)
+        status = do_user_resolve(&user, o->user, config.root_fd);
+    if (status == 0)
+        status = open_log(o);
+    if (status == 0)
+        status = pass_stdio(config.stdio);
+    if (status != 0)
+        return status;
+    config.uid = user.uid;
+    config.gid = user.gid;
+    config.groups = user.groups;
+    config.ngroups = user.ngroups;
+    raise_descriptor_limit();
+    status = run_sandbox(&config);
+    do_user_release(&user);
+    return status;
+}
+
+static int do_run(int argc, char **argv)
+{
+    struct do_options o;
+    int status = do_options_parse(&o, argc, argv);
+    if (status == 0 && o.help) {
+        fputs(do_command.help, stdout);
+        status = fflush(stdout) == 0 ? 0 : STATUS_PICKET_FAILED;
+    } else if (status == 0) {
+        const struct platform_type *platform = find_platform(o.platform);
+        status = platform ? do_sandbox(&o, platform)
+                          : fail("--platform %s: there are auto and ptrace", o.platform);
+    }
+    do_options_release(&o);
+    return status;
+}
+
+const struct command do_command = {
+    .name = "do",
+    .summary = "run a command in a sandbox of its own",
+    .help =
+        "Usage: picket do [FLAG...] [--] COMMAND [ARGUMENT...]\n"
+        "\n"
+        "Runs COMMAND in a new sandbox and waits for it. The sandbox sees the host's files\n"
+        "read-only, under a layer in memory that takes all writes and is gone at the end. It has\n"
+        "processes of its own and no network. Standard input, output and error are passed "
+        "through.\n"
+        "\n"
+        "Files:\n"
+        "  --rootfs DIR            take DIR as the root instead of / (also under a layer in "
+        "memory)\n"
+        "  --volume SRC:DST[:ro]   show the host's SRC at DST. Writes go to the host, unless :ro.\n"
+        "                          May be given several times\n"
+        "  --cwd DIR               start in DIR. Default: here; / with --rootfs\n"
+        "\n"
+        "The process:\n"
+        "  --env NAME=VALUE        set a variable, beside those that picket was called with. May "
+        "be\n"
+        "                          given several times\n"
+        "  --user USER[:GROUP]     run as this user: numbers, or names that the sandbox's\n"
+        "                          /etc/passwd and /etc/group know. Default: as the caller\n"
+        "  --hostname NAME         what uname says. Default: picket\n"
+        "\n"
+        "The sandbox:\n"
+        "  --memory LIMIT          at most so much memory, files in memory included: bytes, or a\n"
+        "                          number with K, M, G or T. Default: no limit\n"
+        "  --platform NAME         how application code runs: ptrace, or auto (the default)\n"
+        "\n"
+        "Looking inside:\n"
+        "  --strace[=LIST]         print system calls as strace -f does. LIST: names and classes\n"
+        "                          (%file %process %memory %network %signal %desc %ipc %creds\n"
+        "                          %clock), comma-separated; ! in front means all but these;\n"
+        "                          +time adds the time that each took. Goes to stderr, or to the "
+        "log\n"
+        "  --log FILE              append a log to FILE\n"
+        "  --log-format FORMAT     text (the default) or json, one object a line\n"
+        "  --debug                 say more in the log; without --log, on stderr\n"
+        "  -h, --help              this text\n"
+        "\n"
+        "Ctrl-C, SIGTERM, SIGHUP and SIGQUIT go to COMMAND; the same once more within two seconds\n"
+        "kills it. When COMMAND ends, so does everything that it started.\n"
+        "\n"
+        "Exit status: that of COMMAND, or 128 + N if signal N killed it; 127 if COMMAND was not\n"
+        "found, 126 if it cannot be executed, 125 if Picket itself failed.\n"
+        "\n"
+        "Examples:\n"
+        "  picket do -- sh -c 'rm -rf /usr; ls /usr'        /usr of the host stays as it is\n"
+        "  picket do --volume $PWD:/work --cwd /work -- make\n"
+        "  picket do --rootfs ./debian --user nobody -- id\n"
+        "  picket do --strace=openat,%process -- python3 -c 'import json'\n",
+    .run = do_run,
+};

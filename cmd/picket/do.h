@@ -1,0 +1,62 @@
+/*
+ * Inside "picket do": the options as given (do_options.c), who the program runs as (do_user.c), and
+ * signals from outside (do_signals.c).
+ */
+#ifndef PICKET_CMD_DO_H
+#define PICKET_CMD_DO_H
+
+#include "base/log.h"
+#include "sentry/kernel/kernel.h"
+
+struct do_options {
+    const char *rootfs; /* NULL: the host's root */
+    struct kernel_volume *volumes;
+    size_t nvolumes;
+    const char *cwd;
+    char **env; /* ended by NULL */
+    size_t nenv;
+    const char *user;
+    const char *hostname;
+    const char *platform;
+    bool strace;
+    const char *strace_list;
+    const char *log;
+    enum log_format log_format;
+    bool debug;
+    bool help;
+    uint64_t memory_limit;
+    char **command; /* ended by NULL */
+};
+
+/* Reads argv; o starts out as the defaults. Returns 0, or an exit status after having said why. */
+MUST_CHECK int do_options_parse(struct do_options *o, int argc, char **argv);
+void do_options_release(struct do_options *o);
+
+/* uid, gid and supplementary groups of a sandbox process. */
+struct do_user {
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups;
+    size_t ngroups;
+};
+/*
+ * `spec`: UID[:GID], NAME[:GROUP], looked up in the sandbox's /etc/passwd and /etc/group (below
+ * root_fd); NULL: the caller's. Returns 0, or an exit status after having said why.
+ */
+MUST_CHECK int do_user_resolve(struct do_user *u, const char *spec, int root_fd);
+void do_user_release(struct do_user *u);
+
+/*
+ * Signals that end a sandbox from outside: SIGINT, SIGTERM, SIGHUP, SIGQUIT. A thread of its own
+ * takes them and passes them on.
+ */
+struct do_signals {
+    pthread_t thread;
+    sigset_t set;
+    _Atomic(struct kernel *) kernel; /* NULL until it is up: then they end Picket itself */
+};
+/* Before any other thread is started: blocks the signals in all of them. 0 or -errno. */
+MUST_CHECK int do_signals_start(struct do_signals *s);
+void do_signals_stop(struct do_signals *s);
+
+#endif
