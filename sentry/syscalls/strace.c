@@ -207,26 +207,25 @@ static void strace_begin_line(struct strace_task *st)
 
 /* ---- calls ---- */
 
-static bool strace_is_after(const struct strace_call *c, unsigned i)
+/* Prints the arguments from *next on; before the call, up to the first that it fills. */
+static void strace_args(struct strace_out *o, const struct strace_call *c, unsigned *next,
+                        bool returned)
 {
-    return strace_formats[c->row->args[i]].after;
-}
-
-static void strace_raw(struct strace_out *o, const struct strace_call *c, unsigned i,
-                       UNUSED const void *data)
-{
-    strace_pointer(o, c->args->a[i]);
-}
-
-static void strace_arg(struct strace_out *o, const struct strace_call *c, unsigned i)
-{
-    const struct strace_format *f = &strace_formats[c->row->args[i]];
-    if (i > 0)
-        strace_printf(o, ", ");
-    if (f->after && (c->result < 0 || c->args->a[i] == 0) && c->result != -EINTR)
-        strace_pointer(o, c->args->a[i]);
-    else
-        (f->fn ? f->fn : strace_raw)(o, c, i, f->data);
+    for (; *next < c->row->nargs; ++*next) {
+        const struct strace_format *f = &strace_formats[c->row->args[*next]];
+        if (f->omit && f->omit(c)) {
+            *next = c->row->nargs;
+            return;
+        }
+        if (f->after && !returned)
+            return;
+        if (*next > 0)
+            strace_printf(o, ", ");
+        if (f->after && c->result < 0 && !f->on_error)
+            strace_pointer(o, c->args->a[*next]);
+        else
+            f->fn(o, c, *next, f->data);
+    }
 }
 
 static struct strace_call strace_make_call(struct task *t, uint64_t nr, const struct sysargs *a,
@@ -253,8 +252,7 @@ void strace_enter(struct task *t, uint64_t nr, const struct sysargs *a)
         return;
     }
     strace_printf(&st->line, "%s(", c.row->name);
-    while (st->next_arg < c.row->nargs && !strace_is_after(&c, st->next_arg))
-        strace_arg(&st->line, &c, st->next_arg++);
+    strace_args(&st->line, &c, &st->next_arg, false);
     if (c.row->result == R_NONE) {
         strace_exit(t, nr, a, 0);
         st->active = false;
@@ -311,7 +309,7 @@ static void strace_fcntl_result(struct strace_out *o, const struct strace_call *
     if (descriptor)
         strace_printf(o, "FD_CLOEXEC");
     else
-        strace_flags(o, strace_flag_set(T_OPEN_FLAGS), (uint64_t)c->result);
+        strace_kind(o, T_OPEN_FLAGS, (uint64_t)c->result);
     strace_printf(o, ")");
 }
 
@@ -335,6 +333,10 @@ static void strace_result(struct strace_out *o, const struct strace_call *c)
         strace_printf(o, "%ld", c->result);
         strace_poll_result(o, c);
         return;
+    case R_SELECT:
+        strace_printf(o, "%ld", c->result);
+        strace_select_result(o, c);
+        return;
     case R_FCNTL:
         strace_fcntl_result(o, c);
         return;
@@ -345,7 +347,7 @@ static void strace_result(struct strace_out *o, const struct strace_call *c)
         return;
     case R_SCHED:
         strace_printf(o, "%ld (", c->result);
-        strace_flags(o, strace_flag_set(T_SCHED_POLICY), (uint64_t)c->result);
+        strace_kind(o, T_SCHED_POLICY, (uint64_t)c->result);
         strace_printf(o, ")");
         return;
     case R_DEC:
@@ -371,8 +373,8 @@ void strace_exit(struct task *t, uint64_t nr, const struct sysargs *a, long resu
     struct strace_out *o = &st->line;
     if (st->resumed)
         strace_printf(o, "<... %s resumed>", c.row ? c.row->name : "call");
-    while (c.row && st->next_arg < c.row->nargs)
-        strace_arg(o, &c, st->next_arg++);
+    if (c.row)
+        strace_args(o, &c, &st->next_arg, true);
     strace_printf(o, ")");
     int pad = o->len < STRACE_RESULT_COLUMN ? (int)(STRACE_RESULT_COLUMN - o->len) : 0;
     strace_printf(o, "%*s = ", pad, "");

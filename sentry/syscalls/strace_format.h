@@ -25,13 +25,20 @@ struct strace_call {
     long result;
 };
 
-/* Prints argument i of c. `data` is the row's. */
+/* A formatter prints argument i of c. `data` is its row's. */
+#define STRACE_FORMATTER(name)                                                                     \
+    void name(UNUSED struct strace_out *o, UNUSED const struct strace_call *c, UNUSED unsigned i,  \
+              UNUSED const void *data)
 typedef void (*strace_fn)(struct strace_out *o, const struct strace_call *c, unsigned i,
                           const void *data);
+
 struct strace_format {
     strace_fn fn;
     const void *data;
-    bool after; /* to be printed when the call has returned; on failure only its address */
+    bool after;    /* printed when the call has returned; only its address if it failed, */
+    bool on_error; /* unless this is set */
+    /* Whether this argument and those behind it mean nothing here. NULL: never. */
+    bool (*omit)(const struct strace_call *c);
 };
 extern const struct strace_format strace_formats[STRACE_ARG_COUNT];
 
@@ -42,7 +49,7 @@ extern const struct strace_format strace_formats[STRACE_ARG_COUNT];
 
 /*
  * Flags, or the names of numbers. A row stands if (value & mask) == row.value, and takes these bits
- * away; what no row takes is printed as a number.
+ * away; what no row takes is printed as a number. The lower 32 bits of a value count.
  */
 struct strace_flag {
     uint64_t value, mask;
@@ -51,17 +58,63 @@ struct strace_flag {
 struct strace_flag_set {
     const struct strace_flag *rows;
     size_t nrows;
-    bool wide; /* 64 bits count; otherwise the lower 32 */
 };
 void strace_flags(struct strace_out *o, const struct strace_flag_set *set, uint64_t value);
-/* The set that belongs to an argument kind, or NULL. */
+/* The set that belongs to a kind of argument; no rows if it has none. */
 const struct strace_flag_set *strace_flag_set(enum strace_arg kind);
+/* Both in one. */
+void strace_kind(struct strace_out *o, enum strace_arg kind, uint64_t value);
 
+void strace_pointer(struct strace_out *o, uint64_t addr);
 void strace_signal_name(struct strace_out *o, int sig);
 void strace_sigset(struct strace_out *o, sigset64_t set);
 void strace_siginfo(struct strace_out *o, const siginfo_t *info);
-void strace_pointer(struct strace_out *o, uint64_t addr);
-/* The descriptors that poll found, behind its result. */
+void strace_file_mode(struct strace_out *o, unsigned mode);
+/* At most STRACE_STRING_MAX of `length` bytes at addr. */
+void strace_data(struct strace_out *o, struct mm *mm, gva_t addr, uint64_t length);
+/* An array of struct iovec, whose buffers hold `filled` bytes in all. */
+void strace_iovec(struct strace_out *o, struct mm *mm, gva_t addr, uint64_t count, uint64_t filled);
+/* What poll and select found, behind their result. */
 void strace_poll_result(struct strace_out *o, const struct strace_call *c);
+void strace_select_result(struct strace_out *o, const struct strace_call *c);
+
+/* Formatters of strace_structs.c and strace_sockets.c: `data` is not NULL for arrays and variants
+ * as they say. */
+STRACE_FORMATTER(strace_stat);
+STRACE_FORMATTER(strace_statx);
+STRACE_FORMATTER(strace_statfs);
+STRACE_FORMATTER(strace_pollfds);
+STRACE_FORMATTER(strace_fdset);
+STRACE_FORMATTER(strace_timespec);
+STRACE_FORMATTER(strace_timespec_if_interrupted);
+STRACE_FORMATTER(strace_timespec_pair);
+STRACE_FORMATTER(strace_timeval);
+STRACE_FORMATTER(strace_timeval_pair);
+STRACE_FORMATTER(strace_itimerval);
+STRACE_FORMATTER(strace_itimerspec);
+STRACE_FORMATTER(strace_sigaction);
+STRACE_FORMATTER(strace_sigset_at);
+STRACE_FORMATTER(strace_siginfo_at);
+STRACE_FORMATTER(strace_stack);
+STRACE_FORMATTER(strace_sigevent);
+STRACE_FORMATTER(strace_int_pair);
+STRACE_FORMATTER(strace_int_at);
+STRACE_FORMATTER(strace_long_at);
+STRACE_FORMATTER(strace_ids);
+STRACE_FORMATTER(strace_wait_status);
+STRACE_FORMATTER(strace_rusage);
+STRACE_FORMATTER(strace_utsname);
+STRACE_FORMATTER(strace_rlimit);
+STRACE_FORMATTER(strace_sysinfo);
+STRACE_FORMATTER(strace_cap_header);
+STRACE_FORMATTER(strace_cap_data);
+STRACE_FORMATTER(strace_cpuset);
+STRACE_FORMATTER(strace_epoll_event);
+STRACE_FORMATTER(strace_epoll_events);
+STRACE_FORMATTER(strace_clone_args);
+STRACE_FORMATTER(strace_open_how);
+STRACE_FORMATTER(strace_sockaddr);
+STRACE_FORMATTER(strace_sockopt);
+STRACE_FORMATTER(strace_msghdr);
 
 #endif

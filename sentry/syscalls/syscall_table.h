@@ -29,6 +29,7 @@ enum strace_result {
     R_OCT,
     R_NONE,   /* the call does not return: "?" */
     R_POLL,   /* and which descriptors are ready */
+    R_SELECT, /* likewise */
     R_FCNTL,  /* flags, for some commands */
     R_SIGNAL, /* and its name */
     R_SCHED,  /* and the policy */
@@ -38,52 +39,44 @@ enum strace_result {
  * How strace prints an argument: one row each in strace_args.c. IN and plain kinds are read and
  * printed before the call, OUT kinds after it.
  */
-#define STRACE_ARGS(X)                                                                             \
-    /* numbers */                                                                                  \
-    X(INT)                                                                                         \
-    X(UINT)                                                                                        \
-    X(LONG)                                                                                        \
-    X(ULONG) X(SIZE) X(HEX) X(PTR) X(MODE) X(ID) X(DEV)            /* descriptors and names */     \
-        X(FD) X(DIRFD) X(PATH) X(STRING) X(ARGV) X(ENVP) X(SIGNAL) /* data */                      \
-        X(IN_BUF) X(OUT_BUF) X(IN_IOVEC) X(OUT_IOVEC)                                              \
-            X(OUT_DIRENTS) /* flags and names of numbers: strace_flags.c */                        \
-        X(OPEN_FLAGS) X(OPEN_MODE) X(MKNOD_MODE) X(AT_FLAGS) X(UNLINKAT_FLAGS) X(FACCESSAT_FLAGS)  \
-            X(STATX_FLAGS) X(STATX_MASK) X(ACCESS_MODE) X(WHENCE) X(PROT) X(MMAP_FLAGS) X(         \
-                MREMAP_FLAGS) X(MSYNC_FLAGS) X(MADVICE) X(MLOCKALL_FLAGS) X(MLOCK2_FLAGS)          \
-                X(SIG_HOW) X(IOCTL) X(FCNTL_CMD) X(FCNTL_ARG) X(FLOCK_OP) X(CLONE_FLAGS) X(        \
-                    UNSHARE_FLAGS) X(WAIT_OPTIONS) X(WAITID_TYPE) X(FUTEX_OP) X(FUTEX_ARG4)        \
-                    X(FUTEX_ARG5) X(FUTEX_ARG6) X(RLIMIT) X(RUSAGE_WHO) X(ITIMER) X(CLOCK) X(      \
-                        TIMER_FLAGS) X(TIMERFD_FLAGS) X(SOCK_DOMAIN) X(SOCK_TYPE) X(SOCK_PROTO)    \
-                        X(SOCK_FLAGS) X(SOCK_LEVEL) X(SOCK_OPT) X(MSG_FLAGS) X(SHUTDOWN_HOW)       \
-                            X(EPOLL_OP) X(EPOLL_FLAGS) X(EVENTFD_FLAGS) X(SIGNALFD_FLAGS) X(       \
-                                PIPE_FLAGS) X(INOTIFY_MASK) X(INOTIFY_FLAGS) X(PRCTL_OP)           \
-                                X(ARCH_PRCTL_OP) X(PTRACE_OP) X(PERSONALITY) X(PRIO_WHICH) X(      \
-                                    SCHED_POLICY) X(MOUNT_FLAGS) X(UMOUNT_FLAGS) X(XATTR_FLAGS)    \
-                                    X(FADVICE) X(FALLOC_FLAGS) X(SPLICE_FLAGS) X(RENAME_FLAGS)     \
-                                        X(SECCOMP_OP) X(GETRANDOM_FLAGS) X(MEMFD_FLAGS)            \
-                                            X(MEMBARRIER_CMD) X(RWF_FLAGS) X(CLOSE_RANGE_FLAGS) X( \
-                                                IPC_KEY) X(IPC_FLAGS) X(IPC_CMD)                   \
-                                                X(SHMAT_FLAGS) /* structures: strace_structs.c */  \
-        X(OUT_STAT) X(OUT_STATX) X(OUT_STATFS) X(IN_POLLFDS) X(IN_FDSET) X(IN_TIMESPEC)            \
-            X(OUT_TIMESPEC) X(OUT_TIMESPEC_EINTR) X(IN_TIMEVAL) X(OUT_TIMEVAL) X(IN_TIMEVALS)      \
-                X(IN_UTIMENS) X(IN_ITIMERVAL) X(OUT_ITIMERVAL) X(IN_ITIMERSPEC) X(OUT_ITIMERSPEC)  \
-                    X(IN_SIGACTION) X(OUT_SIGACTION) X(IN_SIGSET) X(OUT_SIGSET) X(IN_SIGINFO)      \
-                        X(OUT_SIGINFO) X(IN_STACK) X(OUT_STACK) X(IN_SIGEVENT) X(OUT_FD_PAIR)      \
-                            X(IN_INT) X(OUT_INT) X(IN_LONG) X(IN_IDS) X(OUT_IDS) X(IN_SOCKADDR)    \
-                                X(OUT_SOCKADDR) X(IN_SOCKOPT) X(IN_MSGHDR) X(OUT_MSGHDR)           \
-                                    X(OUT_WAIT_STATUS) X(OUT_RUSAGE) X(OUT_UTSNAME) X(IN_RLIMIT)   \
-                                        X(OUT_RLIMIT) X(OUT_SYSINFO) X(IN_CAP_HEADER)              \
-                                            X(IN_CAP_DATA) X(OUT_CAP_DATA) X(IN_CPUSET)            \
-                                                X(OUT_CPUSET) X(IN_EPOLL_EVENT)                    \
-                                                    X(OUT_EPOLL_EVENTS) X(IN_CLONE_ARGS)           \
-                                                        X(IN_OPEN_HOW)
-
+/* clang-format off */
 enum strace_arg {
-#define STRACE_ARG_ENUM(name) T_##name,
-    STRACE_ARGS(STRACE_ARG_ENUM)
-#undef STRACE_ARG_ENUM
-        STRACE_ARG_COUNT
+    /* numbers */
+    T_INT, T_UINT, T_LONG, T_ULONG, T_SIZE, T_HEX, T_PTR, T_MODE, T_ID, T_DEV,
+    /* descriptors and names */
+    T_FD, T_DIRFD, T_PATH, T_STRING, T_ARGV, T_ENVP, T_SIGNAL,
+    /* data */
+    T_IN_BUF, T_OUT_BUF, T_IN_IOVEC, T_OUT_IOVEC, T_OUT_DIRENTS, T_OUT_PATH,
+    /* flags and names of numbers: strace_flags.c */
+    T_OPEN_FLAGS, T_OPEN_MODE, T_MKNOD_MODE, T_AT_FLAGS, T_UNLINKAT_FLAGS, T_FACCESSAT_FLAGS,
+    T_STATX_FLAGS, T_STATX_MASK, T_ACCESS_MODE, T_WHENCE, T_PROT, T_MMAP_FLAGS,
+    T_MREMAP_FLAGS, T_UNSHARE_FLAGS, T_TIMER_FLAGS, T_PIPE_FLAGS, T_SCHED_POLICY, T_IPC_KEY,
+    T_MSYNC_FLAGS,
+    T_MADVICE, T_MLOCKALL_FLAGS, T_MLOCK2_FLAGS, T_SIG_HOW, T_IOCTL, T_FCNTL_CMD, T_FCNTL_ARG,
+    T_FLOCK_OP, T_CLONE_FLAGS, T_WAIT_OPTIONS, T_WAITID_TYPE, T_FUTEX_OP, T_FUTEX_ARG4,
+    T_FUTEX_ARG5, T_FUTEX_ARG6, T_RLIMIT, T_RUSAGE_WHO, T_ITIMER, T_CLOCK, T_TIMERFD_FLAGS,
+    T_SOCK_DOMAIN, T_SOCK_TYPE, T_SOCK_PROTO, T_SOCK_FLAGS, T_SOCK_LEVEL, T_SOCK_OPT,
+    T_MSG_FLAGS, T_SHUTDOWN_HOW, T_EPOLL_OP, T_EPOLL_FLAGS, T_EVENTFD_FLAGS, T_SIGNALFD_FLAGS,
+    T_INOTIFY_MASK, T_INOTIFY_FLAGS, T_PRCTL_OP, T_ARCH_PRCTL_OP, T_PTRACE_OP, T_PERSONALITY,
+    T_PRIO_WHICH, T_MOUNT_FLAGS, T_UMOUNT_FLAGS, T_XATTR_FLAGS, T_FADVICE, T_FALLOC_FLAGS,
+    T_SPLICE_FLAGS, T_RENAME_FLAGS, T_SECCOMP_OP, T_GETRANDOM_FLAGS, T_MEMFD_FLAGS,
+    T_MEMBARRIER_CMD, T_RWF_FLAGS, T_CLOSE_RANGE_FLAGS, T_IPC_FLAGS, T_IPC_CMD, T_SHMAT_FLAGS,
+    /* structures: strace_structs.c */
+    T_OUT_STAT, T_OUT_STATX, T_OUT_STATFS, T_IN_POLLFDS, T_IN_FDSET, T_IN_TIMESPEC,
+    T_OUT_TIMESPEC, T_OUT_TIMESPEC_EINTR, T_IN_TIMEVAL, T_OUT_TIMEVAL, T_IN_TIMEVALS,
+    T_IN_UTIMENS, T_IN_ITIMERVAL, T_OUT_ITIMERVAL, T_IN_ITIMERSPEC, T_OUT_ITIMERSPEC,
+    T_IN_SIGACTION, T_OUT_SIGACTION, T_IN_SIGSET, T_OUT_SIGSET, T_IN_SIGINFO, T_OUT_SIGINFO,
+    T_IN_STACK, T_OUT_STACK, T_IN_SIGEVENT, T_OUT_FD_PAIR, T_IN_INT, T_OUT_INT, T_IN_LONG,
+    T_IN_IDS, T_OUT_IDS, T_IN_SOCKADDR, T_OUT_SOCKADDR, T_IN_SOCKOPT, T_IN_MSGHDR,
+    T_OUT_MSGHDR, T_OUT_WAIT_STATUS, T_OUT_RUSAGE, T_OUT_UTSNAME, T_IN_RLIMIT, T_OUT_RLIMIT,
+    T_OUT_SYSINFO, T_IN_CAP_HEADER, T_IN_CAP_DATA, T_OUT_CAP_DATA, T_IN_CPUSET, T_OUT_CPUSET,
+    T_IN_EPOLL_EVENT, T_OUT_EPOLL_EVENTS, T_IN_CLONE_ARGS, T_IN_OPEN_HOW,
+    /* flags inside structures */
+    T_SA_FLAGS, T_SS_FLAGS, T_POLL_EVENTS, T_EPOLL_EVENTS, T_FILE_TYPE, T_SIGEV_NOTIFY,
+    T_RESOLVE_FLAGS,
+    STRACE_ARG_COUNT
 };
+/* clang-format on */
 
 struct syscall_row {
     const char *name; /* NULL: a number that Linux does not use */
