@@ -1,11 +1,13 @@
 /*
- * fcntl, ioctl: what is asked of a description.
+ * fcntl, flock, ioctl: what is asked of a description.
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/internal.h"
 #include <asm/ioctls.h>
 #include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/file.h>
 
 #define SETTABLE_FLAGS (O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME)
 
@@ -45,8 +47,115 @@ static long fcntl_object(struct task *t, struct file *f, unsigned cmd, uint64_t 
     return cmd == F_SETPIPE_SZ || cmd == F_GETPIPE_SZ ? -EBADF : -EINVAL;
 }
 
+/* ---- record locks ---- */
+
+static bool is_lock_command(unsigned cmd)
+{
+    return cmd == F_GETLK || cmd == F_SETLK || cmd == F_SETLKW || cmd == F_OFD_GETLK ||
+           cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
+}
+
+static long fcntl_lock(struct task *t, int fd, struct file *f, unsigned cmd, gva_t arg)
+{
+    struct flock fl;
+    if (MM_COPY_IN(t->mm, &fl, arg))
+        return -EFAULT;
+    bool get = cmd == F_GETLK || cmd == F_OFD_GETLK;
+    short type = fl.l_type;
+    int err = locks_fcntl(t, f, cmd, &fl);
+    if (err)
+        return err;
+    if (get)
+        return MM_COPY_OUT(t->mm, arg, &fl);
+    if (type == F_UNLCK)
+        return 0;
+    /* Another thread may have closed the descriptor meanwhile, and its close found no lock yet. */
+    struct file *now = fd_get_path(t, fd);
+    if (now == f) {
+        file_put(now);
+        return 0;
+    }
+    file_put(now);
+    if (cmd == F_SETLK || cmd == F_SETLKW)
+        locks_close(t->files, f);
+    return -EBADF;
+}
+
+/* ---- owners ---- */
+
+static struct file_owner get_owner(struct file *f)
+{
+    MUTEX_GUARD(&f->lock);
+    return f->owner ? *f->owner : (struct file_owner){.type = F_OWNER_PID};
+}
+
+/* pid 0: nobody. sig < 0: unchanged. type < 0: only the signal changes. */
+static long set_owner(struct file *f, int type, pid_t pid, int sig)
+{
+    struct file_owner *fresh = calloc(1, sizeof *fresh);
+    if (!fresh)
+        return -ENOMEM;
+    mutex_lock(&f->lock);
+    if (!f->owner) {
+        fresh->type = F_OWNER_PID;
+        f->owner = fresh;
+        fresh = NULL;
+    }
+    if (type >= 0) {
+        f->owner->type = type;
+        f->owner->pid = pid;
+    }
+    if (sig >= 0)
+        f->owner->sig = sig;
+    mutex_unlock(&f->lock);
+    free(fresh);
+    return 0;
+}
+
+/* A process group is found by its leader. */
+static bool pid_exists(struct task *t, pid_t pid)
+{
+    struct task *other = task_find(t->kernel, pid);
+    if (other)
+        task_put(other);
+    return other != NULL;
+}
+
+static long fcntl_setown(struct task *t, struct file *f, int arg)
+{
+    if (arg == INT32_MIN)
+        return -EINVAL;
+    int type = arg < 0 ? F_OWNER_PGRP : F_OWNER_PID;
+    pid_t pid = arg < 0 ? -arg : arg;
+    if (pid && !pid_exists(t, pid))
+        return -ESRCH;
+    return set_owner(f, type, pid, -1);
+}
+
+static long fcntl_setown_ex(struct task *t, struct file *f, gva_t arg)
+{
+    struct f_owner_ex ex;
+    if (MM_COPY_IN(t->mm, &ex, arg))
+        return -EFAULT;
+    if (ex.type != F_OWNER_TID && ex.type != F_OWNER_PID && ex.type != F_OWNER_PGRP)
+        return -EINVAL;
+    if (ex.pid && !pid_exists(t, ex.pid))
+        return -ESRCH;
+    return set_owner(f, ex.type, ex.pid, -1);
+}
+
+static long fcntl_getown_ex(struct task *t, struct file *f, gva_t arg)
+{
+    struct file_owner o = get_owner(f);
+    struct f_owner_ex ex = {.type = o.type, .pid = o.pid};
+    return MM_COPY_OUT(t->mm, arg, &ex);
+}
+
 static long do_fcntl(struct task *t, int fd, struct file *f, unsigned cmd, uint64_t arg)
 {
+    struct file_owner o;
+    if (is_lock_command(cmd))
+        return fcntl_lock(t, fd, f, cmd, arg);
     switch (cmd) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
@@ -59,13 +168,23 @@ static long do_fcntl(struct task *t, int fd, struct file *f, unsigned cmd, uint6
         return f->flags;
     case F_SETFL:
         return set_flags(t, f, (unsigned)arg);
-    case F_ADD_SEALS:
-    case F_GET_SEALS:
-    case F_SETPIPE_SZ:
-    case F_GETPIPE_SZ:
-        return fcntl_object(t, f, cmd, arg);
+    case F_SETOWN:
+        return fcntl_setown(t, f, (int)arg);
+    case F_GETOWN:
+        o = get_owner(f);
+        return o.type == F_OWNER_PGRP ? -o.pid : o.pid;
+    case F_SETOWN_EX:
+        return fcntl_setown_ex(t, f, arg);
+    case F_GETOWN_EX:
+        return fcntl_getown_ex(t, f, arg);
+    case F_SETSIG:
+        return arg > SIG_MAX ? -EINVAL : set_owner(f, -1, 0, (int)arg);
+    case F_GETSIG:
+        return get_owner(f).sig;
+    case F_GETLEASE:
+        return F_UNLCK; /* nobody can take one */
     default:
-        return -EINVAL;
+        return fcntl_object(t, f, cmd, arg);
     }
 }
 
@@ -81,6 +200,19 @@ SYSCALL(fcntl)
         r = do_fcntl(t, fd, f, cmd, a->a[2]);
     file_put(f);
     return r;
+}
+
+SYSCALL(flock)
+{
+    int op = ARG_INT(a, 1), kind = op & ~LOCK_NB;
+    if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN)
+        return -EINVAL;
+    struct file *f = fd_get(t, ARG_INT(a, 0));
+    if (!f)
+        return -EBADF;
+    int err = locks_flock(t, f, op);
+    file_put(f);
+    return err;
 }
 
 /* ---- ioctl ---- */

@@ -6,14 +6,13 @@
 #include <linux/close_range.h>
 #include <string.h>
 
-#define O_LARGEFILE_BIT 0100000ull
 #define O_TMPFILE_BIT ((uint64_t)(O_TMPFILE & ~O_DIRECTORY))
 /* O_SYNC and O_TMPFILE contain O_DSYNC and O_DIRECTORY. */
 #define VALID_OPEN_FLAGS                                                                           \
     ((uint64_t)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |        \
                 O_SYNC | O_ASYNC | O_DIRECT | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC |   \
                 O_PATH | O_TMPFILE) |                                                              \
-     O_LARGEFILE_BIT)
+     KERNEL_O_LARGEFILE)
 #define VALID_RESOLVE_FLAGS                                                                        \
     (RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH |             \
      RESOLVE_IN_ROOT | RESOLVE_CACHED)

@@ -9,25 +9,10 @@
 #define AT_STATX_SYNC_TYPE 0x6000
 #endif
 
-/* The path of (dfd, path, AT_* flags); with AT_EMPTY_PATH also an empty or NULL path. */
-static int at_lookup(struct task *t, int dfd, gva_t path, int flags, struct path_ref *out)
-{
-    struct pathbuf name;
-    unsigned lookup = flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW;
-    if (flags & AT_EMPTY_PATH)
-        lookup |= LOOKUP_EMPTY_PATH;
-    int err = 0;
-    if (!path && flags & AT_EMPTY_PATH)
-        name.s[0] = 0;
-    else
-        err = getname(t, path, lookup, &name);
-    return err ? err : vfs_lookup(t, dfd, name.s, lookup, out);
-}
-
 static int stat_at(struct task *t, int dfd, gva_t path, int flags, struct kstat *out)
 {
     struct path_ref p;
-    int err = at_lookup(t, dfd, path, flags, &p);
+    int err = user_path_at(t, dfd, path, flags, &p);
     if (err)
         return err;
     err = vfs_getattr(&p, out);
@@ -111,7 +96,7 @@ SYSCALL(statx)
     if (mask & STATX__RESERVED || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE)
         return -EINVAL;
     struct path_ref p;
-    int err = at_lookup(t, ARG_INT(a, 0), ARG_GVA(a, 1), flags, &p);
+    int err = user_path_at(t, ARG_INT(a, 0), ARG_GVA(a, 1), flags, &p);
     if (err)
         return err;
     err = vfs_getattr(&p, &k);
@@ -177,7 +162,7 @@ static long do_access(struct task *t, int dfd, gva_t path, int mode, int flags)
     /* The walk, too, is made with the real ids. */
     const struct cred *saved = t->cred;
     t->cred = cred;
-    int err = at_lookup(t, dfd, path, flags, &p);
+    int err = user_path_at(t, dfd, path, flags, &p);
     t->cred = saved;
     if (!err) {
         if (mode)
@@ -271,7 +256,7 @@ SYSCALL(statfs)
 {
     struct path_ref p;
     struct statfs st;
-    int err = at_lookup(t, AT_FDCWD, ARG_GVA(a, 0), 0, &p);
+    int err = user_path_at(t, AT_FDCWD, ARG_GVA(a, 0), 0, &p);
     if (err)
         return err;
     err = statfs_of(&p, &st);

@@ -64,6 +64,8 @@ static int vfs_create(struct kernel *k)
     mutex_init(&v->mount_lock, LOCK_MOUNT);
     k->vfs = v;
     int err = dcache_create(&v->dcache, DCACHE_LIMIT);
+    if (!err)
+        err = lock_waits_create(&v->lock_waits);
     if (err)
         return err;
     v->anon_sb = anon_super(k, "anon_inodefs", ANON_INODE_FS_MAGIC);
@@ -92,6 +94,7 @@ void vfs_destroy(struct vfs *v)
         super_put(shm);
     if (v->dcache)
         dcache_destroy(v->dcache);
+    lock_waits_destroy(v->lock_waits);
     mutex_destroy(&v->mount_lock);
     free(v);
 }

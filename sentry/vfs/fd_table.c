@@ -87,10 +87,11 @@ struct fd_table *fd_table_get(struct fd_table *ft)
 }
 
 /* What close does to a description, once it is off the table. */
-static int file_close(struct task *t, struct file *f)
+static int file_close(struct task *t, const struct fd_table *ft, struct file *f)
 {
     int err = 0;
     if (!(f->flags & O_PATH)) {
+        locks_close(ft, f);
         if (f->ops->flush && t)
             err = f->ops->flush(f, t);
     }
@@ -107,7 +108,7 @@ static void fd_table_drop(struct fd_table *ft, struct task *t)
             unsigned fd = w * WORD_BITS + (unsigned)__builtin_ctzll(ft->open[w]);
             bit_assign(ft->open, fd, false);
             if (ft->files[fd])
-                file_close(t, ft->files[fd]);
+                file_close(t, ft, ft->files[fd]);
         }
     }
     mutex_destroy(&ft->lock);
@@ -257,7 +258,7 @@ int fd_install_at(struct task *t, struct file *f, int newfd, bool cloexec)
     }
     mutex_unlock(&ft->lock);
     if (old)
-        file_close(t, old);
+        file_close(t, ft, old);
     return err ? err : newfd;
 }
 
@@ -280,7 +281,7 @@ int fd_close(struct task *t, int fd)
     mutex_lock(&ft->lock);
     struct file *f = fd_take(ft, (unsigned)fd);
     mutex_unlock(&ft->lock);
-    return f ? file_close(t, f) : -EBADF;
+    return f ? file_close(t, ft, f) : -EBADF;
 }
 
 int fd_close_range(struct task *t, unsigned first, unsigned last, bool only_cloexec_flag)
@@ -301,7 +302,7 @@ int fd_close_range(struct task *t, unsigned first, unsigned last, bool only_cloe
             bit_assign(ft->cloexec, (unsigned)fd, true);
         mutex_unlock(&ft->lock);
         if (f)
-            file_close(t, f);
+            file_close(t, ft, f);
     }
     return 0;
 }
@@ -337,7 +338,7 @@ void fd_table_do_cloexec(struct task *t)
         while (ft->cloexec[w]) {
             struct file *f = fd_take(ft, w * WORD_BITS + (unsigned)__builtin_ctzll(ft->cloexec[w]));
             mutex_unlock(&ft->lock);
-            file_close(t, f);
+            file_close(t, ft, f);
             mutex_lock(&ft->lock);
         }
         mutex_unlock(&ft->lock);

@@ -79,7 +79,7 @@ struct file *file_create(struct kernel *k, struct mount *mnt, struct dentry *d, 
     }
     mutex_init(&f->pos_lock, LOCK_FILE_POS);
     mutex_init(&f->lock, LOCK_FILE);
-    f->cred = cred_get(cred);
+    f->cred = cred ? cred_get(cred) : NULL;
     list_init(&f->epolls);
     f->priv = priv;
     return f;
@@ -115,15 +115,18 @@ void file_put(struct file *f)
 {
     if (!f || !ref_put(&f->ref))
         return;
+    locks_release(f);
     if (f->ops->release)
         f->ops->release(f);
     if (f->holds_write)
         inode_put_write(f->inode);
     if (f->denies_write)
         inode_allow_write(f->inode);
+    free(f->owner);
     inode_put(f->inode);
     path_put(&f->path);
-    cred_put(f->cred);
+    if (f->cred)
+        cred_put(f->cred);
     mutex_destroy(&f->pos_lock);
     mutex_destroy(&f->lock);
     free(f);

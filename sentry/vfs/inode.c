@@ -98,6 +98,8 @@ void inode_put(struct inode *i)
         return;
     if (i->ops->evict)
         i->ops->evict(i);
+    if (i->locks)
+        locks_free_context(i->locks);
     free(i->link_body);
     rwlock_destroy(&i->dir_lock);
     rwlock_destroy(&i->lock);
@@ -221,7 +223,8 @@ int file_remove_privs(struct file *f)
 {
     struct inode *i = f->inode;
     uint32_t mode = i->mode;
-    if (!S_ISREG(mode) || inode_strip_privs(mode) == mode || cred_capable(f->cred, CAP_FSETID))
+    if (!S_ISREG(mode) || inode_strip_privs(mode) == mode || !f->cred ||
+        cred_capable(f->cred, CAP_FSETID))
         return 0;
     if (!i->ops->setattr)
         return 0;

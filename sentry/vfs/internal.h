@@ -98,12 +98,16 @@ int mount_ns_create(struct vfs *v, struct mount_ns **out);
 void mount_ns_destroy(struct mount_ns *ns);
 /* Puts m (one reference, taken over) on top of at; m becomes the root of ns if at is NULL. */
 int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at);
-int mount_detach(struct mount *m, bool lazy);
-/* mount(2), umount2(2), pivot_root(2): permission was checked. */
+/* Takes m off the tree, with all that is mounted below it. The parent link goes, so that ".." from
+ * inside ends at the mount's root. Pre: mount_lock held. The tree's reference goes. */
+void mount_unlink(struct mount *m);
+/* mount(2), umount2(2), pivot_root(2): the caller has CAP_SYS_ADMIN. data: NULL or a string. */
 int vfs_do_mount(struct task *t, const char *source, const char *target, const char *type,
                  unsigned long flags, const char *data);
 int vfs_umount(struct task *t, const char *target, int flags);
 int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old);
+/* Every file system that is mounted anywhere in ns. */
+void vfs_sync_all(struct vfs *v);
 /* 0, or -EROFS: both the mount and the super block allow writes. */
 int mount_want_write(const struct mount *m);
 
@@ -114,6 +118,8 @@ struct pathbuf {
     char s[PATH_MAX];
 };
 int getname(struct task *t, gva_t addr, unsigned flags, struct pathbuf *out);
+/* The file of (dfd, path, AT_* flags); with AT_EMPTY_PATH the path may be empty or NULL. */
+int user_path_at(struct task *t, int dfd, gva_t path, int flags, struct path_ref *out);
 
 /* The dentry of a name in dir, from the cache or the file system; never NULL on 0. Pre: dir_lock
  * held for writing. */
@@ -134,6 +140,9 @@ int vfs_utimes(struct task *t, const struct path_ref *p, const struct timespec t
 
 /* ---- file.c ---- */
 
+/* The kernel's value: x86-64 programs see it in F_GETFL, glibc defines it as 0. */
+#define KERNEL_O_LARGEFILE 0100000u
+
 ssize_t file_read_rwf(struct file *f, struct uio *u, int rwf);
 /* With RLIMIT_FSIZE of t. */
 ssize_t file_write_task(struct task *t, struct file *f, struct uio *u, int rwf);
@@ -148,15 +157,23 @@ int fd_table_unshare(struct task *t);
 /* ---- locks.c ---- */
 
 /* All POSIX locks that the process (its table) holds on f's inode: at each close. */
-void locks_close(struct fd_table *owner, struct file *f);
+void locks_close(const struct fd_table *owner, struct file *f);
 /* OFD and flock locks of the description: at its end. */
 void locks_release(struct file *f);
 void locks_free_context(struct file_lock_context *c);
+int lock_waits_create(struct lock_waits **out);
+void lock_waits_destroy(struct lock_waits *w);
+/* op: LOCK_SH, LOCK_EX, LOCK_UN, and LOCK_NB. */
 int locks_flock(struct task *t, struct file *f, int op);
-int locks_fcntl(struct task *t, struct file *f, unsigned cmd, gva_t arg);
+/* F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_GETLK, F_OFD_GETLK. fl is read, and written by
+ * the last two. */
+int locks_fcntl(struct task *t, struct file *f, unsigned cmd, struct flock *fl);
 
-/* ---- fcntl owners ---- */
-
-void file_owner_free(struct file *f);
+/* F_SETOWN, F_SETSIG and their kin. */
+struct file_owner {
+    int type; /* F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP */
+    pid_t pid;
+    int sig;
+};
 
 #endif

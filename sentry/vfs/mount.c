@@ -8,7 +8,7 @@
  *
  * A mount holds its super block (active), root and mount point, and its parent; the tree holds one
  * reference on each mount that is attached. Links change with mount_lock and the dcache lock held,
- * and are read with either.
+ * and are read with either. See mount_calls.c for mount(2) and its kin.
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
@@ -144,9 +144,7 @@ int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at
     return 0;
 }
 
-/* Takes m off the tree, with all that is mounted below it. The parent link goes, so that ".." from
- * inside ends at the mount's root. Pre: mount_lock held. */
-static void mount_unlink(struct mount *m)
+void mount_unlink(struct mount *m)
 {
     struct dcache *dc = m->ns->vfs->dcache;
     while (!list_empty(&m->children))
@@ -162,16 +160,6 @@ static void mount_unlink(struct mount *m)
     rwlock_unlock(&dc->lock);
     path_put(&at);
     mount_put(m);
-}
-
-int mount_detach(struct mount *m, bool lazy)
-{
-    if (!m->ns || m->ns->root == m)
-        return -EINVAL;
-    if (!lazy && (!list_empty(&m->children) || ref_read(&m->ref) > 2))
-        return -EBUSY; /* more than the tree's reference and the caller's */
-    mount_unlink(m);
-    return 0;
 }
 
 void mount_ns_destroy(struct mount_ns *ns)

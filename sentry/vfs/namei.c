@@ -26,6 +26,20 @@ int vfs_getname(struct task *t, gva_t addr, unsigned flags, char **out)
     return *out ? 0 : -ENOMEM;
 }
 
+int user_path_at(struct task *t, int dfd, gva_t path, int flags, struct path_ref *out)
+{
+    struct pathbuf name;
+    unsigned lookup = flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW;
+    if (flags & AT_EMPTY_PATH)
+        lookup |= LOOKUP_EMPTY_PATH;
+    int err = 0;
+    if (!path && flags & AT_EMPTY_PATH)
+        name.s[0] = 0;
+    else
+        err = getname(t, path, lookup, &name);
+    return err ? err : vfs_lookup(t, dfd, name.s, lookup, out);
+}
+
 /* ---- names in directories ---- */
 
 static bool d_still_valid(struct dentry *dir, struct dentry *d)

@@ -5,8 +5,6 @@
 #include "sentry/vfs/walk.h"
 #include <string.h>
 
-/* The kernel's value: x86-64 programs see it in F_GETFL, glibc defines it as 0. */
-#define KERNEL_O_LARGEFILE 0100000u
 #define O_TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
 #define OPEN_ONLY_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC)
 

@@ -39,6 +39,8 @@ struct file;
 struct super_block;
 struct mount_ns;
 struct path_ref;
+struct file_owner;
+struct lock_waits;
 
 /* ---- attributes ---- */
 
@@ -372,10 +374,10 @@ struct file {
     bool stream;           /* no position: pipes, sockets, terminals; llseek is -ESPIPE */
     struct mutex pos_lock; /* FILE_POS: read, write, lseek, getdents that move pos */
     int64_t pos;
-    const struct cred *cred; /* of the opener */
-    struct mutex lock;       /* FILE */
-    struct list_head epolls; /* epoll items watching this file: vfs/epoll.c */
-    void *owner;             /* F_SETOWN, F_SETSIG: vfs/fcntl state or NULL */
+    const struct cred *cred;  /* of the opener */
+    struct mutex lock;        /* FILE */
+    struct list_head epolls;  /* epoll items watching this file: vfs/epoll.c */
+    struct file_owner *owner; /* F_SETOWN, F_SETSIG; NULL: nobody (FILE) */
     void *priv;
 };
 
@@ -451,7 +453,8 @@ struct vfs {
     struct mount *anon_mnt;               /* their mount, reachable by no walk */
     _Atomic(struct super_block *) shm_sb; /* nameless tmpfs files; made on first use */
     struct dcache *dcache;
-    struct mutex mount_lock; /* MOUNT */
+    struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */
+    struct mutex mount_lock;       /* MOUNT */
     _Atomic uint32_t next_dev, next_mount_id;
 };
 struct file_system_type {
