@@ -46,6 +46,8 @@ void super_put(struct super_block *sb)
 {
     if (!ref_put(&sb->active))
         return;
+    if (sb->ops->shutdown)
+        sb->ops->shutdown(sb);
     d_shrink(sb);
     struct dentry *root = sb->root;
     sb->root = NULL;

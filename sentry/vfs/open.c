@@ -71,8 +71,12 @@ static int file_open(struct task *t, struct file *f, bool truncate)
         err = inode_get_write(i);
         f->holds_write = err == 0;
     }
+    /* For the length of open: an overlay need not copy what is about to go. */
+    if (truncate)
+        f->flags |= O_TRUNC;
     if (!err && i->ops->open)
         err = i->ops->open(i, f, t);
+    f->flags &= ~(unsigned)O_TRUNC;
     if (err)
         f->ops = &failed_ops; /* never opened: nothing to release */
     if (!err && truncate && S_ISREG(i->mode))

@@ -44,8 +44,6 @@ static int host_lookup(struct inode *dir, struct dentry *d)
 
 static bool host_revalidate(struct inode *dir, struct dentry *d)
 {
-    if (host_super(dir->sb)->exclusive)
-        return true;
     struct statx stx;
     int err = stat_name(dir, d->name, &stx);
     if (err || !d->inode)
@@ -498,26 +496,16 @@ static int host_dir_fsync(struct file *f, UNUSED int64_t start, UNUSED int64_t e
     return err;
 }
 
-const struct inode_ops host_dir_ops = {
-    .lookup = host_lookup,
-    .revalidate = host_revalidate,
-    .create = host_create,
-    .mkdir = host_mkdir,
-    .mknod = host_mknod,
-    .symlink = host_symlink,
-    .link = host_link,
-    .unlink = host_unlink,
-    .rmdir = host_rmdir,
-    .rename = host_rename,
-    .tmpfile = host_tmpfile,
-    .getattr = host_getattr,
-    .setattr = host_setattr,
-    .getxattr = host_getxattr,
-    .setxattr = host_setxattr,
-    .listxattr = host_listxattr,
-    .removexattr = host_removexattr,
-    .evict = host_evict,
-};
+#define HOST_DIR_OPS                                                                               \
+    .lookup = host_lookup, .create = host_create, .mkdir = host_mkdir, .mknod = host_mknod,        \
+    .symlink = host_symlink, .link = host_link, .unlink = host_unlink, .rmdir = host_rmdir,        \
+    .rename = host_rename, .tmpfile = host_tmpfile, .getattr = host_getattr,                       \
+    .setattr = host_setattr, .getxattr = host_getxattr, .setxattr = host_setxattr,                 \
+    .listxattr = host_listxattr, .removexattr = host_removexattr, .evict = host_evict
+
+/* Without revalidate, walks trust the cache. */
+const struct inode_ops host_dir_ops = {HOST_DIR_OPS};
+const struct inode_ops host_shared_dir_ops = {.revalidate = host_revalidate, HOST_DIR_OPS};
 
 const struct file_ops host_dir_fops = {
     .iterate = host_iterate,

@@ -140,7 +140,8 @@ int host_handle_get(struct inode *i, struct host_handle *h);
 void host_handle_put(struct inode *i, struct host_handle *h);
 
 /* dir.c */
-extern const struct inode_ops host_dir_ops;
+/* For trees that nobody else changes, and for others. */
+extern const struct inode_ops host_dir_ops, host_shared_dir_ops;
 extern const struct file_ops host_dir_fops;
 void host_listing_put(struct host_listing *l);
 /* attr.c */

@@ -120,10 +120,11 @@ void host_fill(struct inode *i, const struct statx *stx)
 static struct inode *new_inode(struct super_block *sb, const struct statx *stx, dev_t host_dev)
 {
     uint32_t mode = stx->stx_mode;
-    const struct inode_ops *ops = S_ISREG(mode)   ? &host_file_ops
-                                  : S_ISDIR(mode) ? &host_dir_ops
-                                  : S_ISLNK(mode) ? &host_link_ops
-                                                  : &host_special_ops;
+    const struct inode_ops *ops =
+        S_ISREG(mode)   ? &host_file_ops
+        : S_ISDIR(mode) ? host_super(sb)->exclusive ? &host_dir_ops : &host_shared_dir_ops
+        : S_ISLNK(mode) ? &host_link_ops
+                        : &host_special_ops;
     const struct file_ops *fops = S_ISREG(mode)   ? &host_file_fops
                                   : S_ISDIR(mode) ? &host_dir_fops
                                                   : NULL;

@@ -18,6 +18,7 @@ int ovl_getattr(struct inode *i, struct kstat *out)
         return err;
     out->ino = i->ino;
     out->dev = n->dev;
+    out->atime = i->atime; /* the VFS moves it here when files are read */
     if (n->upper || n->pinned)
         out->nlink = i->nlink;
     return 0;

@@ -87,10 +87,10 @@ static int64_t seek(struct file *f, int64_t offset, int whence)
     return whence == SEEK_DATA ? offset : (int64_t)f->inode->size;
 }
 
-static int copy_data(struct inode *lower, struct inode *upper, struct file *like)
+static int copy_data(struct inode *lower, struct inode *upper, const struct cred *cred)
 {
     struct file *from;
-    int err = ovl_open_real(lower, like, NULL, &from);
+    int err = ovl_open_real(lower, NULL, cred, NULL, &from);
     if (err)
         return err;
     int64_t size = (int64_t)lower->size, at = 0;
@@ -127,7 +127,7 @@ static int make_upper(struct inode *i, bool data, struct inode **out)
     upper->gid = i->gid;
     err = copy_xattrs(lower, upper);
     if (!err && data && S_ISREG(i->mode))
-        err = copy_data(lower, upper, NULL);
+        err = copy_data(lower, upper, os->cred);
     upper->atime = lower->atime;
     upper->mtime = lower->mtime;
     upper->btime = lower->btime;

@@ -80,8 +80,6 @@ static int ovl_lookup(struct inode *dir, struct dentry *d)
 static bool ovl_revalidate(struct inode *dir, struct dentry *d)
 {
     struct inode *lower_dir = ovl_node(dir)->lower, *upper_dir = ovl_upper(dir);
-    if (!lower_dir || !lower_dir->ops->revalidate)
-        return true;
     if (d->inode ? ovl_upper(d->inode) != NULL
                  : upper_dir && tmpfs_dir_find(upper_dir, d->name, d->name_len))
         return true;
@@ -263,7 +261,7 @@ static int check_empty(struct inode *dir)
     if (!lower)
         return 0;
     struct file *f;
-    int err = ovl_open_real(lower, NULL, NULL, &f);
+    int err = ovl_open_real(lower, NULL, ovl_super(dir->sb)->cred, NULL, &f);
     if (err)
         return err;
     struct filter filter = {.e.emit = emit_lower, .upper = upper};
@@ -446,7 +444,7 @@ static int ovl_dir_open(struct inode *i, struct file *f, struct task *t)
     if (!of)
         return -ENOMEM;
     struct inode *lower = ovl_node(i)->lower;
-    int err = ovl_open_real(lower ? lower : ovl_upper(i), f, t, &real);
+    int err = ovl_open_real(lower ? lower : ovl_upper(i), f, f->cred, t, &real);
     if (err) {
         free(of);
         return err;
@@ -473,27 +471,16 @@ static int ovl_dir_fsync(UNUSED struct file *f, UNUSED int64_t start, UNUSED int
     return 0;
 }
 
-const struct inode_ops ovl_dir_ops = {
-    .lookup = ovl_lookup,
-    .revalidate = ovl_revalidate,
-    .create = ovl_create,
-    .mkdir = ovl_mkdir,
-    .mknod = ovl_mknod,
-    .symlink = ovl_symlink,
-    .link = ovl_link,
-    .unlink = ovl_unlink,
-    .rmdir = ovl_rmdir,
-    .rename = ovl_rename,
-    .tmpfile = ovl_tmpfile,
-    .open = ovl_dir_open,
-    .getattr = ovl_getattr,
-    .setattr = ovl_setattr,
-    .getxattr = ovl_getxattr,
-    .setxattr = ovl_setxattr,
-    .listxattr = ovl_listxattr,
-    .removexattr = ovl_removexattr,
-    .evict = ovl_evict,
-};
+#define OVL_DIR_OPS                                                                                \
+    .lookup = ovl_lookup, .create = ovl_create, .mkdir = ovl_mkdir, .mknod = ovl_mknod,            \
+    .symlink = ovl_symlink, .link = ovl_link, .unlink = ovl_unlink, .rmdir = ovl_rmdir,            \
+    .rename = ovl_rename, .tmpfile = ovl_tmpfile, .open = ovl_dir_open, .getattr = ovl_getattr,    \
+    .setattr = ovl_setattr, .getxattr = ovl_getxattr, .setxattr = ovl_setxattr,                    \
+    .listxattr = ovl_listxattr, .removexattr = ovl_removexattr, .evict = ovl_evict
+
+/* Without revalidate, walks trust the cache: where the lower tree never changes. */
+const struct inode_ops ovl_dir_ops = {OVL_DIR_OPS};
+const struct inode_ops ovl_shared_dir_ops = {.revalidate = ovl_revalidate, OVL_DIR_OPS};
 
 const struct file_ops ovl_dir_fops = {
     .iterate = ovl_iterate,

@@ -10,8 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* `like`: whose flags and credentials the new description has; NULL: for reading, the sentry's. */
-int ovl_open_real(struct inode *real, const struct file *like, struct task *t, struct file **out)
+/* `like`: whose flags and mount the new description has; NULL: for reading. */
+int ovl_open_real(struct inode *real, const struct file *like, const struct cred *cred,
+                  struct task *t, struct file **out)
 {
     struct kernel *k = real->sb->kernel;
     unsigned flags = like ? like->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC) : O_RDONLY;
@@ -19,8 +20,8 @@ int ovl_open_real(struct inode *real, const struct file *like, struct task *t, s
     struct dentry *d = d_make_anon(real->sb, "", real);
     if (!d)
         return -ENOMEM;
-    struct file *f = file_create(k, like ? like->path.mnt : k->vfs->anon_mnt, d, flags, real->fops,
-                                 NULL, like ? like->cred : NULL);
+    struct file *f =
+        file_create(k, like ? like->path.mnt : k->vfs->anon_mnt, d, flags, real->fops, NULL, cred);
     dentry_put(d);
     if (!f)
         return -ENOMEM;
@@ -42,7 +43,7 @@ int ovl_open(struct inode *i, struct file *f, struct task *t)
     struct file *real;
     if (!of)
         return -ENOMEM;
-    err = ovl_open_real(ovl_real(i), f, t, &real);
+    err = ovl_open_real(ovl_real(i), f, f->cred, t, &real);
     if (err) {
         free(of);
         return err;
@@ -70,7 +71,7 @@ static struct file *switch_over(struct file *f, struct inode *upper)
 {
     struct ovl_file *of = f->priv;
     struct file *fresh = NULL;
-    if (ovl_open_real(upper, f, NULL, &fresh))
+    if (ovl_open_real(upper, f, f->cred, NULL, &fresh))
         return of->real;
     mutex_lock(&of->lock);
     bool first = !of->before;
@@ -102,12 +103,22 @@ static ssize_t ovl_read(struct file *f, struct uio *u, int64_t *pos, int rwf)
     return real->ops->read(real, u, pos, rwf);
 }
 
+/* What the VFS looks at without asking. */
+static void written(struct inode *i, const struct inode *real)
+{
+    rwlock_write(&i->lock);
+    i->size = real->size;
+    i->mtime = real->mtime;
+    i->ctime = real->ctime;
+    rwlock_unlock(&i->lock);
+}
+
 static ssize_t ovl_write(struct file *f, struct uio *u, int64_t *pos, int rwf)
 {
     struct file *real = real_file(f);
     ssize_t n = real->ops->write(real, u, pos, rwf);
     if (n > 0)
-        f->inode->size = real->inode->size;
+        written(f->inode, real->inode);
     return n;
 }
 
@@ -139,7 +150,7 @@ static int ovl_fallocate(struct file *f, int mode, int64_t offset, int64_t lengt
     if (!real->ops->fallocate)
         return -EOPNOTSUPP;
     int err = real->ops->fallocate(real, mode, offset, length);
-    f->inode->size = real->inode->size;
+    written(f->inode, real->inode);
     return err;
 }
 

@@ -103,12 +103,17 @@ void ovl_sync(struct inode *i)
     i->btime = real->btime;
 }
 
+static const struct inode_ops *dir_ops(const struct inode *lower)
+{
+    return lower && lower->ops->revalidate ? &ovl_shared_dir_ops : &ovl_dir_ops;
+}
+
 static struct inode *new_inode(struct super_block *sb, struct inode *lower, struct inode *upper)
 {
     struct inode *real = upper ? upper : lower;
     uint32_t mode = real->mode;
     const struct inode_ops *ops = S_ISREG(mode)   ? &ovl_file_ops
-                                  : S_ISDIR(mode) ? &ovl_dir_ops
+                                  : S_ISDIR(mode) ? dir_ops(lower)
                                   : S_ISLNK(mode) ? &ovl_link_ops
                                                   : &ovl_special_ops;
     const struct file_ops *fops = S_ISREG(mode)   ? &ovl_file_fops
@@ -177,8 +182,10 @@ void ovl_evict(struct inode *i)
     if (n->in_upper)
         take_out(os, n, true);
     mutex_unlock(&os->lock);
-    if (n->upper)
+    if (n->upper) {
+        n->upper->atime = i->atime;
         inode_put(n->upper);
+    }
     if (n->lower)
         inode_put(n->lower);
     mutex_destroy(&n->copy_lock);

@@ -50,6 +50,7 @@ struct ovl_super {
     struct super_block *sb;
     struct super_block *lower, *upper; /* active references */
     struct inode *whiteout;
+    struct cred *cred; /* the overlay's own: copying up needs nobody's permission */
     struct mutex lock; /* LEAF */
     struct ovl_table by_lower, by_upper;
 };
@@ -101,12 +102,13 @@ void ovl_set_nlink(struct inode *i, uint32_t nlink);
 int ovl_copy_up(struct inode *i, bool data);
 
 /* dir.c */
-extern const struct inode_ops ovl_dir_ops;
+extern const struct inode_ops ovl_dir_ops, ovl_shared_dir_ops;
 extern const struct file_ops ovl_dir_fops;
 /* file.c */
 extern const struct inode_ops ovl_file_ops, ovl_link_ops, ovl_special_ops;
 extern const struct file_ops ovl_file_fops;
-int ovl_open_real(struct inode *real, const struct file *like, struct task *t, struct file **out);
+int ovl_open_real(struct inode *real, const struct file *like, const struct cred *cred,
+                  struct task *t, struct file **out);
 int ovl_open(struct inode *i, struct file *f, struct task *t);
 void ovl_release(struct file *f);
 /* attr.c */

@@ -2,6 +2,7 @@
  * Super blocks of overlays.
  */
 #include "sentry/fs/overlay/overlay.h"
+#include "sentry/kernel/cred.h"
 #include "sentry/kernel/kernel.h"
 #include <errno.h>
 #include <linux/magic.h>
@@ -34,6 +35,8 @@ static void ovl_destroy(struct super_block *sb)
     struct ovl_super *os = ovl_super(sb);
     if (os->whiteout)
         inode_put(os->whiteout);
+    if (os->cred)
+        cred_put(os->cred);
     super_put(os->lower);
     super_put(os->upper);
     free(os->by_lower.buckets);
@@ -51,6 +54,9 @@ static const struct super_ops ovl_super_ops = {
 static int make_root(struct ovl_super *os)
 {
     struct inode *root;
+    os->cred = cred_create(NULL, 0, 0, NULL, 0);
+    if (!os->cred)
+        return -ENOMEM;
     int err = tmpfs_new_inode(os->upper, NULL, S_IFCHR, 0, NULL, NULL, &os->whiteout);
     if (err)
         return err;
