@@ -11,18 +11,18 @@
 
 #define LOCK_RANKS(X)                                                                              \
     X(EPOLL_GRAPH, "epoll: nesting graph")                                                         \
+    X(EPOLL, "epoll: interest list; held while the files on it are polled")                        \
     X(MOUNT, "vfs: mount tree of a namespace")                                                     \
     X(RENAME, "vfs: directory renames in one super block")                                         \
     X(FILE_POS, "vfs: position of a file description")                                             \
     X(INODE_DIR, "vfs: directory contents (parents before children)")                              \
     X(INODE, "vfs: inode data and attributes")                                                     \
+    X(PIPE, "pipefs: a pipe's buffer; held while user memory is copied, which may fault")          \
     X(FUTEX_BUCKET, "futex: one hash bucket; held while the word is read, which may fault")        \
     X(MM_MAPPING, "mm: VMAs of an address space")                                                  \
     X(MAPPABLE_MAPS, "fs: mapping set of a mappable; held while it invalidates")                   \
     X(MM_ACTIVE, "mm: PMAs of an address space, and the platform's copy of them")                  \
     X(MAPPABLE_DATA, "fs: which pages a mappable has; all that translate may take")                \
-    X(PIPE, "pipefs: a pipe's buffer")                                                             \
-    X(EPOLL, "epoll: interest list")                                                               \
     X(TASK_TREE, "kernel: task tree, pid tables, process groups, sessions")                        \
     X(SIGHAND, "kernel: signal state of a thread group")                                           \
     X(TTY, "kernel: terminals")                                                                    \
@@ -32,6 +32,7 @@
     X(FILE, "vfs: flags and owner of a file description; its epoll links")                         \
     X(DCACHE, "vfs: dentry tree and hash")                                                         \
     X(WAIT_QUEUE, "kernel: a wait queue")                                                          \
+    X(EPOLL_READY, "epoll: ready list; taken from wake-ups")                                       \
     X(TASK_WAKE, "kernel: a task's own state")                                                     \
     X(PLATFORM, "platform: address space bookkeeping")                                             \
     X(PLATFORM_CPU, "platform: where tasks run")                                                   \

@@ -62,6 +62,7 @@ static int vfs_create(struct kernel *k)
         return -ENOMEM;
     v->kernel = k;
     mutex_init(&v->mount_lock, LOCK_MOUNT);
+    mutex_init(&v->epoll_graph, LOCK_EPOLL_GRAPH);
     k->vfs = v;
     int err = dcache_create(&v->dcache, DCACHE_LIMIT);
     if (!err)
@@ -96,6 +97,7 @@ void vfs_destroy(struct vfs *v)
         dcache_destroy(v->dcache);
     lock_waits_destroy(v->lock_waits);
     mutex_destroy(&v->mount_lock);
+    mutex_destroy(&v->epoll_graph);
     free(v);
 }
 

@@ -74,7 +74,9 @@ static int file_open(struct task *t, struct file *f, bool truncate)
     /* For the length of open: an overlay need not copy what is about to go. */
     if (truncate)
         f->flags |= O_TRUNC;
-    if (!err && i->ops->open)
+    if (!err && S_ISFIFO(i->mode))
+        err = fifo_open(i, f, t);
+    else if (!err && i->ops->open)
         err = i->ops->open(i, f, t);
     f->flags &= ~(unsigned)O_TRUNC;
     if (err)

@@ -201,6 +201,7 @@ struct inode {
     _Atomic int write_count;         /* > 0: writers; < 0: being executed (-ETXTBSY) */
     struct file_lock_context *locks; /* POSIX, OFD and flock locks, or NULL: vfs/locks.c */
     struct inotify_marks *marks;
+    struct pipe *pipe; /* of a FIFO that somebody has open: fs/pipefs */
     char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS); not where
                                 sb->no_dentry_cache: /proc/self differs between readers */
     bool linkable;           /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
@@ -455,7 +456,9 @@ struct vfs {
     struct dcache *dcache;
     struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */
     struct mutex mount_lock;       /* MOUNT */
+    struct mutex epoll_graph;      /* EPOLL_GRAPH */
     _Atomic uint32_t next_dev, next_mount_id;
+    _Atomic uint64_t next_anon_ino; /* pipes, sockets */
 };
 struct file_system_type {
     const char *name;
@@ -480,6 +483,8 @@ int vfs_mounts_text(struct mount_ns *ns, const struct path_ref *root, enum mount
                     char **out, size_t *length);
 /* A pair of pipe ends. */
 int pipe_create(struct kernel *k, unsigned flags, const struct cred *cred, struct file *out[2]);
+/* Opens a FIFO, of any file system: f->ops and f->priv are the pipe's afterwards. May block. */
+int fifo_open(struct inode *i, struct file *f, struct task *t);
 /* A description of a host descriptor that was passed through (stdin, ...). Takes over host_fd. */
 int hostfd_create(struct kernel *k, int host_fd, const struct cred *cred, struct file **out);
 
