@@ -144,6 +144,7 @@ static void check_vmas(struct mm *mm)
         MM_ASSERT(v->effective == access_effective(v->perms));
         MM_ASSERT((v->flags & VMA_SPECIAL) || !(v->effective & ~v->max));
         MM_ASSERT(v->mappable || (v->flags & VMA_PRIVATE));
+        MM_ASSERT(!vma_next(v) || !vma_can_merge(v, vma_next(v)));
         total += node_length(&v->node);
         locked += v->mlock != MLOCK_NONE ? node_length(&v->node) : 0;
     }

@@ -123,6 +123,7 @@ static int fork_copy(struct mm *mm, struct mm *child)
             err = fork_vma(child, v);
     if (err)
         return err;
+    vma_merge(child, 0, child->max_addr); /* what only a lock kept apart */
 
     struct batch b;
     rwlock_write(&mm->active);

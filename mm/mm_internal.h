@@ -187,6 +187,8 @@ void anon_name_put(struct anon_name *n); /* NULL is fine */
 /* Splits VMAs so that none crosses start or end. -ENOMEM also if that makes too many, where the
  * caller is about to take `leaving` of them out. */
 MUST_CHECK int vma_isolate(struct mm *mm, gva_t start, gva_t end, unsigned leaving);
+/* Whether b, which may follow a, continues it in every respect. */
+bool vma_can_merge(const struct vma *a, const struct vma *b);
 /* Merges what may be merged among the VMAs that touch [start, end]. */
 void vma_merge(struct mm *mm, gva_t start, gva_t end);
 /* Adds (or subtracts) `length` bytes of v to the mm's sums. */

@@ -281,6 +281,7 @@ int mm_mremap(struct mm *mm, gva_t old_addr, uint64_t old_size, uint64_t new_siz
         return -EINVAL;
     rwlock_write(&mm->mapping);
     err = remap_locked(mm, &r);
+    vma_merge(mm, r.old_start, r.old_start + r.old_size); /* what was split and did not move */
     rwlock_unlock(&mm->mapping);
     vma_drop_all(&r.drop);
     if (err)

@@ -65,7 +65,7 @@ int vma_isolate(struct mm *mm, gva_t start, gva_t end, unsigned leaving)
     return range_set_isolate(&mm->vmas, start, end, vma_split_cb, NULL);
 }
 
-static bool vma_can_merge(const struct vma *a, const struct vma *b)
+bool vma_can_merge(const struct vma *a, const struct vma *b)
 {
     if (a->node.end != b->node.start || a->mappable != b->mappable || a->id != b->id ||
         a->flags != b->flags || a->perms != b->perms || a->max != b->max || a->mlock != b->mlock ||
