@@ -1,4 +1,5 @@
 /* The vDSO, byte for byte. Page-aligned, so that what is in it is aligned as it will be mapped. */
+#include <cet.h>
         .section .rodata
         .globl  vdso_image_start, vdso_image_end
         .hidden vdso_image_start, vdso_image_end
