@@ -55,7 +55,7 @@ static struct super_block *anon_super(struct kernel *k, const char *type, uint64
     return NULL;
 }
 
-static int vfs_create(struct kernel *k)
+int vfs_create(struct kernel *k)
 {
     struct vfs *v = calloc(1, sizeof *v);
     if (!v)

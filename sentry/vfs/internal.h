@@ -77,6 +77,11 @@ uint32_t inode_strip_privs(uint32_t mode);
 /* Drops set-id bits before a write by t. */
 int file_remove_privs(struct file *f);
 
+/* ---- boot.c ---- */
+
+/* k->vfs without any mount. */
+int vfs_create(struct kernel *k);
+
 /* ---- mount.c ---- */
 
 struct mount_ns {
