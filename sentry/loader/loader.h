@@ -33,6 +33,8 @@ struct load_request {
     const struct cred *cred;        /* of the new program: AT_UID and the like */
     struct file *file;              /* opened for execution; a reference is taken if it stays */
     const char *path;               /* as given: AT_EXECFN, and argv[1] of a script */
+    bool path_inaccessible;         /* path leads through a close-on-exec descriptor: an interpreter
+                                       could not open it, so a script is -ENOENT */
     struct exec_strings argv, envp; /* may be changed by a script's #! line */
     const struct mm_limits *limits;
     uint64_t stack_limit;

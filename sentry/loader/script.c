@@ -31,6 +31,12 @@ static int read_start(struct file *f, char buf[SCRIPT_LINE_SIZE])
     return n < 0 ? (int)n : 0;
 }
 
+/* No name at all is the working directory to Linux, which is no program. */
+static int open_interpreter(struct load_request *rq, const char *name, struct file **out)
+{
+    return *name ? vfs_open_exec(rq->task, AT_FDCWD, name, 0, out) : -EACCES;
+}
+
 int script_resolve(struct load_request *rq, struct file **program)
 {
     char buf[SCRIPT_LINE_SIZE];
@@ -45,13 +51,15 @@ int script_resolve(struct load_request *rq, struct file **program)
         if (err || !script_is(buf))
             break;
         err = script_parse(buf, &line);
+        if (!err && rq->path_inaccessible)
+            err = -ENOENT;
         if (!err)
             err = rewrite_argv(&rq->argv, &line, script);
         if (err)
             break;
         file_put(f);
         f = NULL;
-        err = vfs_open_exec(rq->task, AT_FDCWD, line.interp, 0, &f);
+        err = open_interpreter(rq, line.interp, &f);
         if (err)
             break;
         memcpy(name, line.interp, sizeof(name));

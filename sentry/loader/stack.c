@@ -18,6 +18,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/loader/internal.h"
+#include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -62,6 +63,14 @@ static uint64_t min_signal_stack(uint32_t xstate_size)
     return (frame + frame_padding + xstate_size + magic2 + xsave_padding + 15) & ~15ull;
 }
 
+/* CPUID leaf 1, EDX. (Not getauxval: glibc makes up an AT_HWCAP of its own on x86.) */
+static uint64_t cpu_features(void)
+{
+    unsigned a, b, c, d;
+    __cpuid(1, a, b, c, d);
+    return d;
+}
+
 static void fill_auxv(struct auxv *v, const struct load *ld, const struct plan *p)
 {
     const struct elf_image *img = &ld->image;
@@ -70,7 +79,7 @@ static void fill_auxv(struct auxv *v, const struct load *ld, const struct plan *
     v->n = 0;
     aux(v, AT_SYSINFO_EHDR, ld->vdso);
     aux(v, AT_MINSIGSTKSZ, min_signal_stack(ld->loader->kernel->platform->xstate_size));
-    aux(v, AT_HWCAP, getauxval(AT_HWCAP));
+    aux(v, AT_HWCAP, cpu_features());
     aux(v, AT_PAGESZ, PAGE_SIZE);
     aux(v, AT_CLKTCK, CLOCK_TICKS);
     aux(v, AT_PHDR, ld->bias + img->phdr_vaddr);
