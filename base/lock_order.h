@@ -35,6 +35,8 @@
     X(EPOLL_READY, "epoll: ready list; taken from wake-ups")                                       \
     X(TASK_WAKE, "kernel: a task's own state")                                                     \
     X(PLATFORM, "platform: address space bookkeeping")                                             \
+    X(PLATFORM_REPORT, "platform: result of a clone in a stub process")                            \
+    X(PLATFORM_POOL, "platform: stub processes in use and idle")                                   \
     X(PLATFORM_CPU, "platform: where tasks run")                                                   \
     X(MEMORY_FILE, "memmap: page allocation and reference counts")                                 \
     X(HOST_FILE, "memmap: windows and counts of mapped host files")                                \

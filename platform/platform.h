@@ -124,4 +124,14 @@ struct platform_type {
 };
 extern const struct platform_type ptrace_platform_type;
 
+/* The type with that name; NULL if there is none. */
+const struct platform_type *platform_type_find(const char *name);
+/* The fastest type that works here (the log says why); NULL, and a sentence in why, if none does.
+ */
+const struct platform_type *platform_type_choose(char *why, size_t why_size);
+/* Runs a small program through a platform of that type: system calls, a fault, an interruption.
+ * Returns 0 and what a system call costs, or -errno and a sentence. */
+int platform_measure(const struct platform_type *type, uint64_t *round_trip_ns, char *why,
+                     size_t why_size);
+
 #endif

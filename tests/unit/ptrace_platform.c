@@ -1,0 +1,1056 @@
+/*
+ * The ptrace platform without a kernel on top: small machine-code programs in pages of a memfd.
+ */
+#include "platform/platform.h"
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CODE 0x400000ul
+#define DATA 0x600000ul
+#define STACK 0x700000ul
+#define FILE_PAGES 4096ul
+
+static void no_references(struct memmap_file *f, struct file_range fr)
+{
+    (void)f;
+    (void)fr;
+}
+static const struct memmap_file_ops file_ops = {.inc_ref = no_references, .dec_ref = no_references};
+
+/* A sandbox's worth: platform, one space, pages. Page 0 of the file is code, page 1 data. */
+struct world {
+    struct platform *p;
+    struct address_space *as;
+    struct memmap_file file;
+};
+
+static struct world w;
+
+static struct context *new_context_in(struct address_space *as)
+{
+    struct context *c = NULL;
+    ck_assert_int_eq(w.p->ops->new_context(w.p, as, &c), 0);
+    return c;
+}
+
+static struct as_op map_op(gva_t addr, uint64_t pages, uint64_t file_page, access_t perms)
+{
+    return (struct as_op){.kind = AS_MAP,
+                          .ar = {addr, addr + pages * PAGE_SIZE},
+                          .file = &w.file,
+                          .offset = file_page * PAGE_SIZE,
+                          .perms = perms};
+}
+
+static int map_in(struct address_space *as, gva_t addr, uint64_t pages, uint64_t file_page,
+                  access_t perms)
+{
+    struct as_op op = map_op(addr, pages, file_page, perms);
+    return as->ops->apply(as, &op, 1);
+}
+
+static void map_code_and_data(struct address_space *as)
+{
+    struct as_op ops[] = {
+        map_op(CODE, 1, 0, ACCESS_READ | ACCESS_EXEC),
+        map_op(DATA, 1, 1, ACCESS_READ | ACCESS_WRITE),
+        map_op(STACK - PAGE_SIZE, 1, 2, ACCESS_READ | ACCESS_WRITE),
+    };
+    ck_assert_int_eq(as->ops->apply(as, ops, ARRAY_SIZE(ops)), 0);
+}
+
+static void set_up(void)
+{
+    char why[200] = "";
+    alarm(60);
+    memset(&w, 0, sizeof(w));
+    ck_assert_msg(ptrace_platform_type.create(&w.p, why, sizeof(why)) == 0, "%s", why);
+    w.file.ops = &file_ops;
+    w.file.fd = memfd_create("test", MFD_CLOEXEC);
+    ck_assert_int_ge(w.file.fd, 0);
+    ck_assert_int_eq(ftruncate(w.file.fd, (off_t)(FILE_PAGES * PAGE_SIZE)), 0);
+    w.file.window =
+        mmap(NULL, FILE_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, w.file.fd, 0);
+    ck_assert_ptr_ne(w.file.window, MAP_FAILED);
+    ck_assert_int_eq(w.p->ops->new_address_space(w.p, &w.as), 0);
+    map_code_and_data(w.as);
+}
+
+static void tear_down(void)
+{
+    w.as->ops->release(w.as);
+    w.p->ops->release(w.p);
+    munmap(w.file.window, FILE_PAGES * PAGE_SIZE);
+    close(w.file.fd);
+}
+
+static void put_code(const void *code, size_t n)
+{
+    memset(w.file.window, 0xcc, PAGE_SIZE);
+    memcpy(w.file.window, code, n);
+}
+#define PUT_CODE(...)                                                                              \
+    do {                                                                                           \
+        static const uint8_t code_[] = {__VA_ARGS__};                                              \
+        put_code(code_, sizeof(code_));                                                            \
+    } while (0)
+
+static void start(struct arch_context *ac, gva_t rip)
+{
+    free(ac->xstate);
+    *ac = (struct arch_context){.regs = {
+                                    .rip = rip,
+                                    .rsp = STACK,
+                                    .cs = 0x33,
+                                    .ss = 0x2b,
+                                    .eflags = 0x202,
+                                    .orig_rax = (unsigned long)-1,
+                                }};
+}
+
+static enum switch_reason run(struct context *c, struct arch_context *ac, struct switch_event *ev)
+{
+    return c->ops->run(c, w.as, ac, ev);
+}
+
+/* --- what is left behind --- */
+
+static int count_entries(const char *path)
+{
+    DIR *d = opendir(path);
+    ck_assert_ptr_nonnull(d);
+    int n = 0;
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* Processes named picket-stub whose session or parent leads to us: here, all children. */
+static int count_children(pid_t parent)
+{
+    DIR *d = opendir("/proc");
+    int n = 0;
+    struct dirent *e;
+    while ((e = readdir(d))) {
+        char path[300], line[512];
+        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+        FILE *f = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(path, "r") : NULL;
+        if (!f)
+            continue;
+        int ppid = 0;
+        char *close_paren;
+        if (fgets(line, sizeof(line), f) && (close_paren = strrchr(line, ')')) &&
+            sscanf(close_paren + 1, " %*c %d", &ppid) == 1 && ppid == parent)
+            n++;
+        fclose(f);
+    }
+    closedir(d);
+    return n;
+}
+
+/* --- running --- */
+
+START_TEST(syscalls)
+{
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc); /* syscall; jmp 0 */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ac.regs.rax = 1234;
+    ac.regs.rdi = 1;
+    ac.regs.r9 = 0x1122334455667788;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert_uint_eq(ac.regs.orig_rax, 1234);
+    ck_assert_uint_eq(ac.regs.rax, (unsigned long)-ENOSYS);
+    ck_assert_uint_eq(ac.regs.rip, CODE + 2);
+    ck_assert_uint_eq(ac.regs.rcx, CODE + 2);
+    ck_assert_uint_eq(ac.regs.rdi, 1);
+    ck_assert_uint_eq(ac.regs.r9, 0x1122334455667788);
+    for (long i = 0; i < 100; i++) {
+        /* Among them what a host kernel would take for "restart this call". */
+        arch_set_return(&ac, -450 - i);
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_int_eq((long)ac.regs.orig_rax, -450 - i);
+    }
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(faults)
+{
+    PUT_CODE(0x48, 0x8b, 0x07, /* 0: mov (%rdi),%rax */
+             0x48, 0x89, 0x07, /* 3: mov %rax,(%rdi) */
+             0xff, 0xe7,       /* 6: jmp *%rdi */
+             0xf3, 0xa4,       /* 8: rep movsb */
+             0x57);            /* 10: push %rdi */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+
+    const struct {
+        unsigned at;
+        gva_t rdi, rsi, rsp, addr;
+        access_t access;
+        bool not_present;
+    } cases[] = {
+        {0, 0x900000, 0, STACK, 0x900000, ACCESS_READ, true},
+        {0, 0x900ffd, 0, STACK, 0x900ffd, ACCESS_READ, true},
+        {3, 0x900008, 0, STACK, 0x900008, ACCESS_WRITE, true},
+        {3, CODE + 100, 0, STACK, CODE + 100, ACCESS_WRITE, false},
+        {6, 0x900010, 0, STACK, 0x900010, ACCESS_EXEC, true},
+        {6, DATA + 16, 0, STACK, DATA + 16, ACCESS_EXEC, false},
+        {8, 0x900000, DATA, STACK, 0x900000, ACCESS_WRITE, true},
+        {8, DATA, 0x900000, STACK, 0x900000, ACCESS_READ, true},
+        {10, 0, 0, 0x900010, 0x900008, ACCESS_WRITE, true},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        start(&ac, CODE + cases[i].at);
+        ac.regs.rdi = cases[i].rdi;
+        ac.regs.rsi = cases[i].rsi;
+        ac.regs.rsp = cases[i].rsp;
+        ac.regs.rcx = 1;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+        ck_assert_uint_eq(ev.addr, cases[i].addr);
+        ck_assert_msg(ev.access == cases[i].access, "case %zu: access %d", i, ev.access);
+        ck_assert_int_eq(ev.not_present, cases[i].not_present);
+        ck_assert_int_eq(ev.info.si_signo, SIGSEGV);
+    }
+    /* Serve one, and go on: the same instruction runs again. */
+    start(&ac, CODE);
+    ac.regs.rdi = 0x900000;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+    *(uint64_t *)(w.file.window + 5 * PAGE_SIZE) = 42;
+    ck_assert_int_eq(map_in(w.as, 0x900000, 1, 5, ACCESS_READ), 0);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+    ck_assert_uint_eq(ac.regs.rax, 42);
+    ck_assert_uint_eq(ac.regs.rip, CODE + 3);
+    ck_assert_int_eq(ev.access, ACCESS_WRITE);
+    ck_assert(!ev.not_present);
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(exceptions)
+{
+    PUT_CODE(0xcc,             /* 0: int3 */
+             0x0f, 0x0b,       /* 1: ud2 */
+             0x48, 0xf7, 0xf7, /* 3: div %rdi */
+             0x48, 0x8b, 0x07, /* 6: mov (%rdi),%rax */
+             0xf4,             /* 9: hlt */
+             0xcd, 0x80,       /* 10: int $0x80 */
+             0xf1,             /* 12: int1 */
+             0x90, 0x90);      /* 13: nop; nop */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    const struct {
+        unsigned at;
+        uint64_t rdi;
+        int sig, code;
+        unsigned rip;
+    } cases[] = {
+        {0, 0, SIGTRAP, SI_KERNEL, 1}, {1, 0, SIGILL, ILL_ILLOPN, 1},
+        {3, 0, SIGFPE, FPE_INTDIV, 3}, {6, 1ul << 62, SIGSEGV, SI_KERNEL, 6},
+        {9, 0, SIGSEGV, SI_KERNEL, 9}, {10, 0, SIGSEGV, SI_KERNEL, 10},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        start(&ac, CODE + cases[i].at);
+        ac.regs.rax = 20;
+        ac.regs.rdi = cases[i].rdi;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SIGNAL);
+        ck_assert_int_eq(ev.info.si_signo, cases[i].sig);
+        ck_assert_msg(ev.info.si_code == cases[i].code, "case %zu: code %d", i, ev.info.si_code);
+        ck_assert_uint_eq(ac.regs.rip, CODE + cases[i].rip);
+    }
+    start(&ac, CODE + 13);
+    ac.regs.eflags |= 0x100; /* TF */
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SIGNAL);
+    ck_assert_int_eq(ev.info.si_signo, SIGTRAP);
+    ck_assert_int_eq(ev.info.si_code, TRAP_TRACE);
+    ck_assert_uint_eq(ac.regs.rip, CODE + 14);
+
+    /* What a hostile sigreturn may put there. */
+    start(&ac, CODE);
+    ac.regs.cs = 0x10;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SIGNAL);
+    ck_assert_int_eq(ev.info.si_signo, SIGSEGV);
+    start(&ac, CODE);
+    ac.regs.fs_base = 0xffff800000000000;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SIGNAL);
+    start(&ac, 0xffff800000000000);
+    ck_assert_int_ne(run(c, &ac, &ev), SWITCH_SYSCALL);
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(vsyscall)
+{
+    PUT_CODE(0xff, 0xd0, 0x0f, 0x05); /* call *%rax; syscall */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    const struct {
+        gva_t addr;
+        unsigned long nr;
+    } cases[] = {{0xffffffffff600000, SYS_gettimeofday},
+                 {0xffffffffff600400, SYS_time},
+                 {0xffffffffff600800, SYS_getcpu}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        start(&ac, CODE);
+        ac.regs.rax = cases[i].addr;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_uint_eq(ac.regs.orig_rax, cases[i].nr);
+        ck_assert_uint_eq(ac.regs.rip, CODE + 2);
+        ck_assert_uint_eq(ac.regs.rsp, STACK);
+        arch_set_return(&ac, 77);
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_uint_eq(ac.regs.orig_rax, 77);
+    }
+    start(&ac, 0xffffffffff600123);
+    enum switch_reason r = run(c, &ac, &ev);
+    ck_assert(r == SWITCH_FAULT || r == SWITCH_SIGNAL);
+    ck_assert_int_eq(ev.info.si_signo, SIGSEGV);
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(segment_bases)
+{
+    PUT_CODE(0x64, 0x48, 0x8b, 0x04, 0x25, 8, 0, 0, 0,  /* mov %fs:8,%rax */
+             0x65, 0x48, 0x8b, 0x1c, 0x25, 16, 0, 0, 0, /* mov %gs:16,%rbx */
+             0x0f, 0x05);                               /* syscall */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    uint64_t *data = (uint64_t *)(w.file.window + PAGE_SIZE);
+    data[1] = 111;
+    data[34] = 222;
+    start(&ac, CODE);
+    ac.regs.fs_base = DATA;
+    ac.regs.gs_base = DATA + 256;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert_uint_eq(ac.regs.orig_rax, 111);
+    ck_assert_uint_eq(ac.regs.rbx, 222);
+    ck_assert_uint_eq(ac.regs.fs_base, DATA);
+    ck_assert_uint_eq(ac.regs.gs_base, DATA + 256);
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(self_modifying_code)
+{
+    /* Page writable and executable: patches the immediate of the mov that follows. */
+    PUT_CODE(0x40, 0x88, 0x3d, 1, 0, 0, 0,        /* mov %dil,1(%rip) */
+             0xb8, 0, 0, 0, 0,                    /* mov $0,%eax */
+             0x0f, 0x05, 0xff, 0xc7, 0xeb, 0xee); /* syscall; inc %edi; jmp 0 */
+    ck_assert_int_eq(map_in(w.as, CODE, 1, 0, ACCESS_ANY), 0);
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    for (unsigned i = 0; i < 20; i++) {
+        if (i == 0)
+            w.file.window[3] = 1;
+        ac.regs.rdi = i + 5;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_uint_eq(ac.regs.orig_rax, i + 5);
+        ac.regs.rip = CODE;
+    }
+    /* The same with the page read-only: the write faults, and it is told apart from a fetch. */
+    ck_assert_int_eq(map_in(w.as, CODE, 1, 0, ACCESS_READ | ACCESS_EXEC), 0);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+    ck_assert_int_eq(ev.access, ACCESS_WRITE);
+    ck_assert_uint_eq(ev.addr, CODE + 8);
+    /* An instruction that writes to itself: it may look like a fetch, but not twice. */
+    PUT_CODE(0x88, 0x05, 0xfa, 0xff, 0xff, 0xff, 0x0f, 0x05); /* mov %al,-6(%rip) */
+    start(&ac, CODE);
+    for (int i = 0; i < 2 && (i == 0 || ev.access != ACCESS_WRITE); i++) {
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+        ck_assert_uint_eq(ev.addr, CODE);
+    }
+    ck_assert_int_eq(ev.access, ACCESS_WRITE);
+    c->ops->release(c);
+}
+END_TEST
+
+/* --- FPU --- */
+
+START_TEST(fpu)
+{
+    PUT_CODE(0x62, 0xf1, 0xfe, 0x48, 0x6f, 0x07,       /* 0: vmovdqu64 (%rdi),%zmm0 */
+             0x62, 0xe1, 0xfe, 0x48, 0x6f, 0x4f, 0x01, /* 6: vmovdqu64 64(%rdi),%zmm17 */
+             0xc5, 0xf8, 0x92, 0xcf,                   /* 13: kmovw %edi,%k1 */
+             0xd9, 0xe8,                               /* 17: fld1 */
+             0x0f, 0x05,                               /* 19: syscall */
+             0x62, 0xe1, 0xfe, 0x48, 0x7f, 0x4f, 0x02, /* 21: vmovdqu64 %zmm17,128(%rdi) */
+             0x0f, 0x05);                              /* 28: syscall */
+    if (!__builtin_cpu_supports("avx512f"))
+        return;
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    char *data = w.file.window + PAGE_SIZE;
+    for (int i = 0; i < 128; i++)
+        data[i] = (char)(i + 1);
+    start(&ac, CODE);
+    ac.regs.rdi = DATA;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert_int_eq(c->ops->pull_fpu(c, &ac), 0);
+    ck_assert(ac.fpu_valid);
+    ck_assert_uint_eq(ac.xstate_size, w.p->xstate_size);
+    ck_assert_int_eq(memcmp((char *)ac.xstate + 160, data, 16), 0); /* xmm0 */
+    uint64_t bv = *(uint64_t *)((char *)ac.xstate + 512);
+    ck_assert_uint_eq(bv & 0xe7, 0xe7);
+    ck_assert_uint_eq(bv & ~w.p->xfeatures, 0);
+
+    /* It stays in the thread without being moved. */
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert(!ac.fpu_valid);
+    ck_assert_int_eq(memcmp(data + 128, data + 64, 64), 0);
+
+    /* Changed from outside: Hi16_ZMM holds zmm17 in its second 64 bytes. */
+    ck_assert_int_eq(c->ops->pull_fpu(c, &ac), 0);
+    char *hi16 = memmem(ac.xstate, ac.xstate_size, data + 64, 64);
+    ck_assert_ptr_nonnull(hi16);
+    memset(hi16, 0x5a, 64);
+    ac.fpu_dirty = true;
+    ac.regs.rip = CODE + 21;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert(!ac.fpu_dirty);
+    char expected[64];
+    memset(expected, 0x5a, 64);
+    ck_assert_int_eq(memcmp(data + 128, expected, 64), 0);
+
+    /* The next life of the thread begins with a clean one. */
+    c->ops->release(c);
+    c = new_context_in(w.as);
+    struct arch_context fresh = {0};
+    start(&fresh, CODE + 21);
+    fresh.regs.rdi = DATA;
+    ck_assert_int_eq(c->ops->pull_fpu(c, &fresh), 0);
+    ck_assert_uint_eq(*(uint64_t *)((char *)fresh.xstate + 512) & ~(1ull << 9), 0);
+    ck_assert_int_eq(run(c, &fresh, &ev), SWITCH_SYSCALL);
+    memset(expected, 0, 64);
+    ck_assert_int_eq(memcmp(data + 128, expected, 64), 0);
+    ck_assert_int_eq(c->ops->pull_fpu(c, &fresh), 0);
+    ck_assert_uint_eq(*(uint16_t *)fresh.xstate, 0x37f);
+    ck_assert_uint_eq(*(uint32_t *)((char *)fresh.xstate + 24), 0x1f80);
+
+    /* A state that the host refuses. */
+    *(uint64_t *)((char *)fresh.xstate + 520) = 1;
+    *(uint32_t *)((char *)fresh.xstate + 24) = 0xffffffff;
+    fresh.fpu_dirty = true;
+    ck_assert_int_eq(run(c, &fresh, &ev), SWITCH_SIGNAL);
+    ck_assert_int_eq(ev.info.si_signo, SIGSEGV);
+    fresh.regs.rip = CODE + 21;
+    ck_assert_int_eq(run(c, &fresh, &ev), SWITCH_SYSCALL);
+    free(ac.xstate);
+    free(fresh.xstate);
+    c->ops->release(c);
+}
+END_TEST
+
+/* --- several threads --- */
+
+#define NTHREADS 6
+
+static void *count_with_syscalls(void *arg)
+{
+    long id = (long)arg;
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ac.regs.rbx = (unsigned long)id;
+    for (long i = 0; i < 2000; i++) {
+        arch_set_return(&ac, i);
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_uint_eq(ac.regs.orig_rax, (unsigned long)i);
+        ck_assert_uint_eq(ac.regs.rbx, (unsigned long)id);
+    }
+    c->ops->release(c);
+    return NULL;
+}
+
+START_TEST(threads_in_one_space)
+{
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc);
+    pthread_t t[NTHREADS];
+    for (long i = 0; i < NTHREADS; i++)
+        pthread_create(&t[i], NULL, count_with_syscalls, (void *)i);
+    for (int i = 0; i < NTHREADS; i++)
+        pthread_join(t[i], NULL);
+}
+END_TEST
+
+static _Atomic bool stop_mapping;
+
+static void *map_and_unmap(void *arg)
+{
+    (void)arg;
+    unsigned n = 0;
+    while (!atomic_load(&stop_mapping)) {
+        struct as_op ops[] = {
+            map_op(0xa00000 + n % 64 * PAGE_SIZE, 2, n % 128 + 8, ACCESS_READ),
+            {.kind = AS_PROTECT, .ar = {0xa00000, 0xa80000}, .perms = ACCESS_READ | ACCESS_WRITE},
+            {.kind = AS_UNMAP, .ar = {0xa00000 + n % 32 * PAGE_SIZE, 0xa40000}},
+        };
+        ck_assert_int_eq(w.as->ops->apply(w.as, ops, ARRAY_SIZE(ops)), 0);
+        n++;
+    }
+    return NULL;
+}
+
+START_TEST(apply_beside_running)
+{
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc);
+    pthread_t mapper, runner;
+    atomic_store(&stop_mapping, false);
+    pthread_create(&mapper, NULL, map_and_unmap, NULL);
+    pthread_create(&runner, NULL, count_with_syscalls, (void *)1);
+    pthread_join(runner, NULL);
+    atomic_store(&stop_mapping, true);
+    pthread_join(mapper, NULL);
+}
+END_TEST
+
+/* --- the address space is a cache --- */
+
+static bool readable(struct context *c, gva_t addr)
+{
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ac.regs.rdi = addr;
+    enum switch_reason r = run(c, &ac, &ev);
+    ck_assert(r == SWITCH_SYSCALL || (r == SWITCH_FAULT && ev.addr == addr));
+    return r == SWITCH_SYSCALL;
+}
+
+START_TEST(mappings)
+{
+    PUT_CODE(0x48, 0x8b, 0x07, 0x0f, 0x05); /* mov (%rdi),%rax; syscall */
+    struct context *c = new_context_in(w.as);
+    gva_t a = 0xb00000;
+    /* Holes do not stop what comes after them. */
+    ck_assert_int_eq(map_in(w.as, a, 2, 10, ACCESS_READ), 0);
+    ck_assert_int_eq(map_in(w.as, a + 4 * PAGE_SIZE, 2, 10, ACCESS_READ), 0);
+    struct as_op protect = {.kind = AS_PROTECT, .ar = {a - PAGE_SIZE, a + 10 * PAGE_SIZE}};
+    ck_assert(readable(c, a) && readable(c, a + 5 * PAGE_SIZE) && !readable(c, a + 3 * PAGE_SIZE));
+    protect.perms = ACCESS_READ | ACCESS_WRITE;
+    ck_assert_int_eq(w.as->ops->apply(w.as, &protect, 1), 0);
+    ck_assert(readable(c, a + 5 * PAGE_SIZE));
+    protect.perms = 0;
+    ck_assert_int_eq(w.as->ops->apply(w.as, &protect, 1), 0);
+    ck_assert(!readable(c, a) && !readable(c, a + 5 * PAGE_SIZE));
+
+    /* Unmapping the middle leaves the ends. */
+    ck_assert_int_eq(map_in(w.as, a, 5, 10, ACCESS_READ), 0);
+    struct as_op unmap = {.kind = AS_UNMAP, .ar = {a + 2 * PAGE_SIZE, a + 3 * PAGE_SIZE}};
+    ck_assert_int_eq(w.as->ops->apply(w.as, &unmap, 1), 0);
+    ck_assert(readable(c, a + PAGE_SIZE) && !readable(c, a + 2 * PAGE_SIZE) &&
+              readable(c, a + 3 * PAGE_SIZE));
+
+    /* A batch larger than the command page. */
+    enum { MANY = 1000 };
+    struct as_op *ops = calloc(MANY, sizeof(*ops));
+    for (unsigned i = 0; i < MANY; i++)
+        ops[i] = map_op(0x10000000 + i * 2 * PAGE_SIZE, 1, i, ACCESS_READ);
+    ck_assert_int_eq(w.as->ops->apply(w.as, ops, MANY), 0);
+    for (unsigned i = 0; i < MANY; i += 111)
+        ck_assert(readable(c, 0x10000000 + i * 2 * PAGE_SIZE) &&
+                  !readable(c, 0x10000000 + (i * 2 + 1) * PAGE_SIZE));
+    free(ops);
+
+    w.as->ops->clear(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+    ck_assert_int_eq(ev.access, ACCESS_EXEC);
+    ck_assert(ev.not_present);
+    map_code_and_data(w.as);
+    ck_assert(readable(c, DATA));
+    /* Above the application's part: refused. */
+    ck_assert_int_ne(map_in(w.as, w.p->max_addr, 1, 0, ACCESS_READ), 0);
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(host_mapping_limit)
+{
+    PUT_CODE(0x48, 0x8b, 0x07, 0x0f, 0x05);
+    struct context *c = new_context_in(w.as);
+    int err = 0;
+    unsigned i;
+    for (i = 0; i < 70 && !err; i++) {
+        struct as_op ops[1000];
+        for (unsigned k = 0; k < 1000; k++)
+            ops[k] = map_op(0x10000000 + (i * 1000 + k) * 2 * PAGE_SIZE, 1, k, ACCESS_READ);
+        err = w.as->ops->apply(w.as, ops, 1000);
+    }
+    ck_assert_int_eq(err, -ENOMEM);
+    ck_assert_uint_gt(i, 60);
+    /* Empty, and as good as new. */
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+    map_code_and_data(w.as);
+    ck_assert(readable(c, DATA));
+    ck_assert(!readable(c, 0x10000000));
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(other_space)
+{
+    /* exec: the same context goes on elsewhere. */
+    PUT_CODE(0x48, 0x8b, 0x07, 0x0f, 0x05);
+    struct context *c = new_context_in(w.as);
+    ck_assert(readable(c, DATA));
+    struct address_space *other, *first = w.as;
+    ck_assert_int_eq(w.p->ops->new_address_space(w.p, &other), 0);
+    w.as = other;
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+    ck_assert_int_eq(map_in(other, CODE, 1, 0, ACCESS_READ | ACCESS_EXEC), 0);
+    ck_assert(!readable(c, DATA));
+    w.as = first;
+    ck_assert(readable(c, DATA));
+    w.as = other;
+    ck_assert(!readable(c, DATA));
+    w.as = first;
+    c->ops->release(c);
+    other->ops->release(other);
+}
+END_TEST
+
+/* --- interrupt --- */
+
+struct spinner {
+    struct context *c;
+    _Atomic int ready;
+    _Atomic long interrupted, syscalls;
+    _Atomic bool stop;
+};
+
+static void *spin(void *arg)
+{
+    struct spinner *s = arg;
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    s->c = new_context_in(w.as);
+    start(&ac, CODE);
+    atomic_store(&s->ready, 1);
+    while (!atomic_load(&s->stop)) {
+        enum switch_reason r = run(s->c, &ac, &ev);
+        if (r == SWITCH_INTERRUPTED)
+            atomic_fetch_add(&s->interrupted, 1);
+        else if (r == SWITCH_SYSCALL)
+            atomic_fetch_add(&s->syscalls, 1);
+        else
+            ck_abort_msg("reason %d", r);
+    }
+    atomic_store(&s->ready, 2);
+    while (atomic_load(&s->ready) == 2)
+        sched_yield();
+    s->c->ops->release(s->c);
+    return NULL;
+}
+
+static void wait_until(_Atomic long *what, long at_least)
+{
+    for (int i = 0; atomic_load(what) < at_least; i++) {
+        ck_assert_msg(i < 20000, "waited too long");
+        usleep(100);
+    }
+}
+
+static void finish(struct spinner *s, pthread_t t)
+{
+    atomic_store(&s->stop, true);
+    while (atomic_load(&s->ready) != 2) {
+        s->c->ops->interrupt(s->c);
+        sched_yield();
+    }
+    atomic_store(&s->ready, 3);
+    pthread_join(t, NULL);
+}
+
+START_TEST(interrupt_a_busy_loop)
+{
+    PUT_CODE(0xeb, 0xfe); /* jmp . */
+    struct spinner s = {0};
+    pthread_t t;
+    pthread_create(&t, NULL, spin, &s);
+    while (!atomic_load(&s.ready))
+        usleep(100);
+    /* Each is answered: none lost, none reported twice. */
+    for (long i = 0; i < 500; i++) {
+        s.c->ops->interrupt(s.c);
+        wait_until(&s.interrupted, i + 1);
+        if (i % 50 == 0) {
+            usleep(2000);
+            ck_assert_int_eq(atomic_load(&s.interrupted), i + 1);
+        }
+    }
+    ck_assert_int_eq(atomic_load(&s.syscalls), 0);
+    finish(&s, t);
+}
+END_TEST
+
+START_TEST(interrupt_between_calls)
+{
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc); /* syscall; jmp 0 */
+    struct spinner s = {0};
+    pthread_t t;
+    pthread_create(&t, NULL, spin, &s);
+    while (!atomic_load(&s.ready))
+        usleep(100);
+    for (long i = 0; i < 2000; i++) {
+        s.c->ops->interrupt(s.c);
+        wait_until(&s.interrupted, i + 1);
+    }
+    ck_assert_int_eq(atomic_load(&s.interrupted), 2000);
+    finish(&s, t);
+}
+END_TEST
+
+START_TEST(interrupt_before)
+{
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc);
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    for (int i = 0; i < 3; i++)
+        c->ops->interrupt(c);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_INTERRUPTED);
+    ck_assert_uint_eq(ac.regs.rip, CODE);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    c->ops->release(c);
+}
+END_TEST
+
+/* --- what somebody on the host may do --- */
+
+/* The stub process of the address space: the one that has the page of code at CODE. */
+static pid_t find_stub(void)
+{
+    DIR *d = opendir("/proc");
+    struct dirent *e;
+    pid_t found = 0;
+    while (!found && (e = readdir(d))) {
+        pid_t pid = atoi(e->d_name);
+        char path[300], line[512];
+        snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+        FILE *f = pid > 0 && pid != getpid() ? fopen(path, "r") : NULL;
+        if (!f)
+            continue;
+        bool code = false, stub = false;
+        while (fgets(line, sizeof(line), f)) {
+            code |= strncmp(line, "00400000-00401000 r-xs", 22) == 0 && strstr(line, "memfd:test");
+            stub |= strstr(line, "memfd:picket-stub") != NULL;
+        }
+        fclose(f);
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        f = fopen(path, "r");
+        int ppid = 0;
+        if (f && fscanf(f, "%*d (%*[^)]) %*c %d", &ppid) == 1 && ppid == getpid() && code && stub)
+            found = pid;
+        if (f)
+            fclose(f);
+    }
+    closedir(d);
+    return found;
+}
+
+START_TEST(stub_sees_nothing)
+{
+    pid_t stub = find_stub();
+    ck_assert_int_gt(stub, 0);
+    char path[64], line[512];
+    snprintf(path, sizeof(path), "/proc/%d/maps", stub);
+    FILE *f = fopen(path, "r");
+    int n = 0;
+    while (fgets(line, sizeof(line), f)) {
+        ck_assert_msg(strstr(line, "memfd:test") || strstr(line, "memfd:picket-stub") ||
+                          strstr(line, "[vsyscall]"),
+                      "%s", line);
+        n++;
+    }
+    fclose(f);
+    ck_assert_int_le(n, 6);
+    /* Out of the terminal's reach. */
+    ck_assert_int_ne(getsid(stub), getsid(0));
+    ck_assert_int_ne(getpgid(stub), getpgid(0));
+}
+END_TEST
+
+static void *kill_spinner(void *arg)
+{
+    struct spinner *s = arg;
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    s->c = new_context_in(w.as);
+    start(&ac, CODE);
+    atomic_store(&s->ready, 1);
+    ck_assert_int_eq(run(s->c, &ac, &ev), SWITCH_DEAD);
+    ck_assert_int_eq(run(s->c, &ac, &ev), SWITCH_DEAD);
+    s->c->ops->interrupt(s->c);
+    ck_assert_int_eq(s->c->ops->pull_fpu(s->c, &ac), 0);
+    free(ac.xstate);
+    s->c->ops->release(s->c);
+    return NULL;
+}
+
+START_TEST(stub_killed)
+{
+    PUT_CODE(0xeb, 0xfe);
+    struct spinner s[3] = {0};
+    pthread_t t[3];
+    for (int i = 0; i < 3; i++)
+        pthread_create(&t[i], NULL, kill_spinner, &s[i]);
+    for (int i = 0; i < 3; i++)
+        while (!atomic_load(&s[i].ready))
+            usleep(100);
+    usleep(10000);
+    ck_assert_int_eq(kill(find_stub(), SIGKILL), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    ck_assert_int_lt(map_in(w.as, 0x900000, 1, 1, ACCESS_READ), 0);
+    /* Others are not concerned. */
+    w.as->ops->release(w.as);
+    ck_assert_int_eq(w.p->ops->new_address_space(w.p, &w.as), 0);
+    map_code_and_data(w.as);
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc);
+    count_with_syscalls(NULL);
+}
+END_TEST
+
+START_TEST(master_killed)
+{
+    /* The master is the child of ours that maps no page of an application. */
+    pid_t stub = find_stub(), master = 0;
+    for (pid_t pid = stub - 20; pid < stub; pid++)
+        if (getsid(pid) == pid && getpgid(stub) == pid)
+            master = pid;
+    ck_assert_int_gt(master, 0);
+    ck_assert_int_eq(kill(master, SIGKILL), 0);
+    struct address_space *as[4];
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(w.p->ops->new_address_space(w.p, &as[i]), 0);
+    for (int i = 0; i < 4; i++)
+        as[i]->ops->release(as[i]);
+}
+END_TEST
+
+START_TEST(signals_from_outside)
+{
+    PUT_CODE(0xeb, 0xfe);
+    struct spinner s = {0};
+    pthread_t t;
+    pthread_create(&t, NULL, spin, &s);
+    while (!atomic_load(&s.ready))
+        usleep(100);
+    pid_t stub = find_stub();
+    static const int signals[] = {SIGTERM, SIGINT,  SIGUSR1, SIGUSR2, SIGSTOP, SIGTSTP,
+                                  SIGSEGV, SIGTRAP, SIGCHLD, SIGALRM, SIGHUP,  SIGCONT};
+    for (int round = 0; round < 3; round++)
+        for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+            kill(stub, signals[i]);
+            usleep(500);
+        }
+    long seen = atomic_load(&s.interrupted);
+    ck_assert_int_eq(seen, 0);
+    s.c->ops->interrupt(s.c);
+    wait_until(&s.interrupted, 1);
+    /* A stopped keeper is set going again by whoever needs it. */
+    kill(stub, SIGSTOP);
+    ck_assert_int_eq(map_in(w.as, 0x900000, 1, 1, ACCESS_READ), 0);
+    finish(&s, t);
+    kill(stub, SIGSTOP);
+    usleep(1000);
+    ck_assert_int_eq(map_in(w.as, 0x900000, 1, 2, ACCESS_READ), 0);
+}
+END_TEST
+
+START_TEST(cycles)
+{
+    PUT_CODE(0x0f, 0x05, 0xeb, 0xfc);
+    struct address_space *first = w.as;
+    int descriptors = 0, children = 0;
+    for (int i = 0; i < 1000; i++) {
+        struct address_space *many[12];
+        int n = i % 100 == 0 ? 12 : 1;
+        for (int k = 0; k < n; k++)
+            ck_assert_int_eq(w.p->ops->new_address_space(w.p, &many[k]), 0);
+        w.as = many[n - 1];
+        map_code_and_data(w.as);
+        struct context *c = new_context_in(w.as);
+        struct arch_context ac = {0};
+        struct switch_event ev;
+        start(&ac, CODE);
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        c->ops->release(c);
+        for (int k = 0; k < n; k++)
+            many[k]->ops->release(many[k]);
+        if (i == 0) {
+            descriptors = count_entries("/proc/self/fd");
+            children = count_children(getpid());
+        }
+    }
+    ck_assert_int_le(count_entries("/proc/self/fd"), descriptors);
+    ck_assert_int_le(count_children(getpid()), children);
+    w.as = first;
+    w.as->ops->release(w.as);
+    /* Threads that come and go leave none in the stub. */
+    ck_assert_int_eq(w.p->ops->new_address_space(w.p, &w.as), 0);
+    map_code_and_data(w.as);
+    for (int i = 0; i < 50; i++) {
+        pthread_t t;
+        pthread_create(&t, NULL, count_with_syscalls, NULL);
+        pthread_join(t, NULL);
+    }
+    usleep(20000);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/task", find_stub());
+    ck_assert_int_le(count_entries(path), 2 + 3);
+}
+END_TEST
+
+START_TEST(whole_platform_cycles)
+{
+    tear_down();
+    char why[200];
+    int descriptors = count_entries("/proc/self/fd");
+    for (int i = 0; i < 20; i++)
+        ck_assert_msg(ptrace_platform_type.self_test(why, sizeof(why)) == 0, "%s", why);
+    ck_assert_int_eq(count_entries("/proc/self/fd"), descriptors);
+    ck_assert_int_eq(count_children(getpid()), 0);
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof(set), &set);
+    ck_assert_int_eq(CPU_COUNT(&set), sysconf(_SC_NPROCESSORS_ONLN));
+    set_up();
+}
+END_TEST
+
+/* A sentry with stubs in every state, that waits to be killed. */
+static NORETURN void victim(int ready)
+{
+    set_up();
+    PUT_CODE(0xeb, 0xfe);
+    struct spinner s = {0};
+    pthread_t t;
+    pthread_create(&t, NULL, spin, &s);
+    while (!atomic_load(&s.ready))
+        usleep(100);
+    struct address_space *idle[3];
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(w.p->ops->new_address_space(w.p, &idle[i]), 0);
+    idle[0]->ops->release(idle[0]);
+    new_context_in(idle[1]);
+    pid_t session = getsid(find_stub());
+    if (write(ready, &session, sizeof(session)) != sizeof(session))
+        _exit(1);
+    for (;;)
+        pause();
+}
+
+static int count_session(pid_t session)
+{
+    DIR *d = opendir("/proc");
+    struct dirent *e;
+    int n = 0;
+    while ((e = readdir(d))) {
+        pid_t pid = atoi(e->d_name);
+        char path[64], state = 'Z';
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        FILE *f = pid > 0 && getsid(pid) == session ? fopen(path, "r") : NULL;
+        if (f && fscanf(f, "%*d (%*[^)]) %c", &state) == 1 && state != 'Z')
+            n++;
+        if (f)
+            fclose(f);
+    }
+    closedir(d);
+    return n;
+}
+
+START_TEST(sentry_killed)
+{
+    for (int i = 0; i < 5; i++) {
+        int ready[2];
+        ck_assert_int_eq(pipe(ready), 0);
+        pid_t pid = fork();
+        if (pid == 0)
+            victim(ready[1]);
+        pid_t session;
+        ck_assert_int_eq(read(ready[0], &session, sizeof(session)), sizeof(session));
+        ck_assert_int_ge(count_session(session), 4);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        int tries = 0;
+        while (count_session(session) > 0 && tries++ < 200)
+            usleep(10000);
+        ck_assert_int_eq(count_session(session), 0);
+        close(ready[0]);
+        close(ready[1]);
+    }
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    const struct {
+        const char *name;
+        const TTest *tests[12];
+    } cases[] = {
+        {"running",
+         {syscalls, faults, exceptions, vsyscall, segment_bases, self_modifying_code, fpu}},
+        {"threads", {threads_in_one_space, apply_beside_running}},
+        {"spaces", {mappings, host_mapping_limit, other_space}},
+        {"interrupt", {interrupt_a_busy_loop, interrupt_between_calls, interrupt_before}},
+        {"host", {stub_sees_nothing, stub_killed, master_killed, signals_from_outside}},
+        {"leftovers", {cycles, whole_platform_cycles, sentry_killed}},
+    };
+    Suite *s = suite_create("ptrace_platform");
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        TCase *tc = tcase_create(cases[i].name);
+        tcase_set_timeout(tc, 60);
+        tcase_add_checked_fixture(tc, set_up, tear_down);
+        for (size_t k = 0; k < ARRAY_SIZE(cases[i].tests) && cases[i].tests[k]; k++)
+            tcase_add_test(tc, cases[i].tests[k]);
+        suite_add_tcase(s, tc);
+    }
+    return s;
+}
+
+int main(void)
+{
+    SRunner *r = srunner_create(suite());
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
