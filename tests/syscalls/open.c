@@ -432,8 +432,7 @@ CASE(tmpfile)
     EXPECT_EQ(st.st_size, 5);
     int secret = EXPECT_OK(open(test_dir(), O_TMPFILE | O_RDWR | O_EXCL, 0600));
     snprintf(proc, sizeof proc, "/proc/self/fd/%d", secret);
-    EXPECT_ERRNO(ENOENT,
-                 linkat(AT_FDCWD, proc, AT_FDCWD, test_path("never"), AT_SYMLINK_FOLLOW));
+    EXPECT_ERRNO(ENOENT, linkat(AT_FDCWD, proc, AT_FDCWD, test_path("never"), AT_SYMLINK_FOLLOW));
     close(make("f"));
     EXPECT_ERRNO(ENOTDIR, open(test_path("f"), O_TMPFILE | O_RDWR, 0600));
     EXPECT_ERRNO(ENOENT, open(test_path("missing"), O_TMPFILE | O_RDWR, 0600));
@@ -441,10 +440,9 @@ CASE(tmpfile)
 
 CASE(flags_that_stay)
 {
-    int fd = EXPECT_OK(open(test_path("f"),
-                            O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_RDWR | O_APPEND | O_NONBLOCK |
-                                O_CLOEXEC,
-                            0600));
+    int fd = EXPECT_OK(open(
+        test_path("f"),
+        O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600));
     EXPECT_EQ(fcntl(fd, F_GETFL), O_RDWR | O_APPEND | O_NONBLOCK | 0100000);
     EXPECT_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
     fd = EXPECT_OK(open(test_dir(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -503,7 +501,8 @@ static void *racer(void *arg)
     unsigned seed = (unsigned)(size_t)arg;
     char path[512];
     for (int i = 0; i < 2000; i++) {
-        snprintf(path, sizeof path, "%s/r%d", (char *)test_dir_name(test_case_pid), rand_r(&seed) % 3);
+        snprintf(path, sizeof path, "%s/r%d", (char *)test_dir_name(test_case_pid),
+                 rand_r(&seed) % 3);
         int fd;
         switch (rand_r(&seed) % 3) {
         case 0:
