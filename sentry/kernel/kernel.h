@@ -13,6 +13,7 @@
 #include "sentry/kernel/task.h"
 
 struct vfs;
+struct host_tty;
 struct host_events;
 struct timer_service;
 struct host_threads;
@@ -80,6 +81,7 @@ struct kernel {
     struct host_threads *threads;
 
     struct vfs *vfs;
+    _Atomic(struct host_tty *) tty; /* the terminal that was passed through: fs/hostfd */
     struct host_events *events;
     struct timer_service *timers;
     struct futex_table *futexes;

@@ -1,6 +1,7 @@
 /*
  * tmpfs files: reading, writing, space, seals; and the operations of links and special files.
  */
+#include "sentry/fs/dev/dev.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include <errno.h>
 #include <linux/falloc.h>
@@ -332,8 +333,13 @@ const struct inode_ops tmpfs_link_ops = {
     COMMON_OPS,
 };
 
-/* Devices, FIFOs and sockets: what opens them is the VFS's and devfs's affair. */
+static int tmpfs_special_open(struct inode *i, struct file *f, struct task *t)
+{
+    return S_ISCHR(i->mode) || S_ISBLK(i->mode) ? dev_open(i, f, t) : -ENXIO;
+}
+
 const struct inode_ops tmpfs_special_ops = {
+    .open = tmpfs_special_open,
     .setattr = tmpfs_setattr,
     COMMON_OPS,
 };
