@@ -48,15 +48,16 @@ struct load {
     struct mm *mm;
     struct mm_layout layout;
     struct file *program, *interp; /* interp: NULL if there is none */
-    struct elf_image image, interp_image;
-    uint64_t bias;                   /* of the program */
-    gva_t interp_base, interp_entry; /* if there is one */
+    uint64_t bias;                 /* of the program */
+    gva_t interp_base, interp_entry;
     gva_t vdso;
     bool secure;
     struct {
         uint64_t pie, brk, stack;
         uint8_t at_random[16];
     } random;
+    /* Large, and filled by elf_parse: not zeroed with the rest. */
+    struct elf_image image, interp_image;
 };
 
 /* ---- stack.c ---- */

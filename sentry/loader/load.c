@@ -329,9 +329,10 @@ static int check_strings(struct load_request *rq)
 
 int loader_load(struct loader *l, struct load_request *rq, struct load_result *out)
 {
-    struct load *ld = calloc(1, sizeof(*ld)); /* too large for the stack */
+    struct load *ld = malloc(sizeof(*ld)); /* too large for the stack */
     if (!ld)
         return -ENOMEM;
+    memset(ld, 0, offsetof(struct load, image));
     ld->loader = l;
     ld->rq = rq;
     ld->secure = out->secure;
