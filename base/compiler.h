@@ -20,17 +20,17 @@
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define MIN(a, b)                                                                                  \
+#define CONCAT_(a, b) a##b
+#define CONCAT(a, b) CONCAT_(a, b)
+
+/* Each argument is evaluated once; the names differ at each use, so that uses may nest. */
+#define MIN(a, b) PICK_(a, <, b, CONCAT(pick_a_, __COUNTER__), CONCAT(pick_b_, __COUNTER__))
+#define MAX(a, b) PICK_(a, >, b, CONCAT(pick_a_, __COUNTER__), CONCAT(pick_b_, __COUNTER__))
+#define PICK_(a, op, b, a_, b_)                                                                    \
     ({                                                                                             \
-        __auto_type min_a_ = (a);                                                                  \
-        __auto_type min_b_ = (b);                                                                  \
-        min_a_ < min_b_ ? min_a_ : min_b_;                                                         \
-    })
-#define MAX(a, b)                                                                                  \
-    ({                                                                                             \
-        __auto_type max_a_ = (a);                                                                  \
-        __auto_type max_b_ = (b);                                                                  \
-        max_a_ > max_b_ ? max_a_ : max_b_;                                                         \
+        __auto_type a_ = (a);                                                                      \
+        __auto_type b_ = (b);                                                                      \
+        a_ op b_ ? a_ : b_;                                                                        \
     })
 
 #define PAGE_SHIFT 12

@@ -98,11 +98,9 @@ static inline void mutex_unlock_cleanup(struct mutex **m)
     if (*m)
         mutex_unlock(*m);
 }
-#define LOCK_CONCAT_(a, b) a##b
-#define LOCK_CONCAT(a, b) LOCK_CONCAT_(a, b)
 /* Holds the mutex until the end of the enclosing block. */
 #define MUTEX_GUARD(mutex_ptr)                                                                     \
-    struct mutex *LOCK_CONCAT(guard_, __LINE__) CLEANUP(mutex_unlock_cleanup) UNUSED =             \
+    struct mutex *CONCAT(guard_, __LINE__) CLEANUP(mutex_unlock_cleanup) UNUSED =                  \
         (mutex_lock(mutex_ptr), (mutex_ptr))
 
 #endif
