@@ -27,9 +27,12 @@ struct cred *cred_create(struct user_ns *ns, uid_t uid, gid_t gid, const gid_t *
                          uint32_t ngroups);
 /* A private copy with room for ngroups groups (those of c are copied as far as they fit). */
 struct cred *cred_copy(const struct cred *c, uint32_t ngroups);
+/* After the groups of a copy were written. */
+void cred_sort_groups(struct cred *c);
 struct cred *cred_get(const struct cred *c);
 void cred_put(const struct cred *c);
 
+#define CAP_ALL ((1ull << (CAP_LAST_CAP + 1)) - 1)
 static inline bool cred_capable(const struct cred *c, int cap)
 {
     return (c->cap_effective >> cap) & 1;

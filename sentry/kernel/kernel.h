@@ -71,13 +71,14 @@ struct kernel {
     struct mutex tree_lock;  /* TASK_TREE */
     struct list_head groups; /* thread_group.all_link */
     struct pid_table *pids;
-    struct thread_group *init;
-    int ntasks;             /* that have not left */
-    int max_tasks;          /* more are refused with -EAGAIN */
-    bool ending;            /* init has exited: everything else is being killed */
-    _Atomic uint32_t ended; /* futex: counts the exits that kernel_run may be waiting for */
-    _Atomic int sigqueued;  /* signals queued in all of the sandbox */
-    _Atomic uint64_t forks; /* since boot, for /proc/stat */
+    struct thread_group *init; /* referenced */
+    struct task *init_task;    /* until kernel_run: process 1, loaded */
+    int ntasks;                /* that have not left */
+    int max_tasks;             /* more are refused with -EAGAIN */
+    bool ending;               /* init has exited: everything else is being killed */
+    _Atomic uint32_t ended;    /* futex: counts the exits that kernel_run may be waiting for */
+    _Atomic int sigqueued;     /* signals queued in all of the sandbox */
+    _Atomic uint64_t forks;    /* since boot, for /proc/stat */
     struct host_threads *threads;
 
     struct vfs *vfs;

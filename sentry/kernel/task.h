@@ -67,7 +67,7 @@ struct thread_group {
      */
     struct list_head tasks; /* task.group_link: tasks that have not left, and a zombie leader */
     struct task *leader;
-    int ntasks;                  /* on that list */
+    int ntasks;                  /* that have not left (a zombie leader has) */
     struct thread_group *parent; /* NULL for init */
     struct task *parent_task;    /* the thread that made us: compared, never followed */
     struct list_head children;   /* sibling */
@@ -99,8 +99,9 @@ struct thread_group {
     bool cont_unwaited;
     int notify_parent; /* CLD_STOPPED, CLD_CONTINUED: the next task to look tells the parent */
 
-    struct wait_queue child_wait; /* woken when a child changes state */
-    struct wait_queue exit_wait;  /* woken when this group is a zombie: pidfds poll it */
+    struct wait_queue signal_wait; /* woken when a signal is queued: signalfds poll it */
+    struct wait_queue child_wait;  /* woken when a child changes state */
+    struct wait_queue exit_wait;   /* woken when this group is a zombie: pidfds poll it */
 
     struct mutex limits_lock; /* LEAF */
     struct rlimit limits[RLIM_NLIMITS];
@@ -108,12 +109,13 @@ struct thread_group {
     struct thread_group
         *mm_limits_owner;     /* whose mm_limits the mm reads (CLONE_VM), or NULL: ours */
     struct timer_set *timers; /* itimers and POSIX timers: posix_timers.c */
+    _Atomic uint64_t max_rss; /* bytes: the largest of the address spaces that are gone */
     _Atomic int oom_score_adj;
     _Atomic bool dumpable;
     int64_t start_time; /* ns of CLOCK_BOOTTIME */
 };
 
-enum task_state { TASK_RUNNING, TASK_SLEEPING, TASK_STOPPED, TASK_ZOMBIE, TASK_DEAD };
+enum task_state { TASK_RUNNING, TASK_SLEEPING, TASK_ZOMBIE, TASK_DEAD };
 
 /* How nanosleep, poll, futex and clock_nanosleep go on after a signal (restart_syscall). */
 struct restart_block {
@@ -148,6 +150,7 @@ struct task {
     struct arch_context arch;
     _Atomic uint32_t work; /* TASK_WORK_* : looked at before each return to the application */
     _Atomic int state;     /* enum task_state */
+    _Atomic bool stopped;  /* asleep because the process is stopped */
 
     /* Sleeping: see wait.c. */
     _Atomic uint32_t wake_token;
@@ -160,9 +163,12 @@ struct task {
     struct sigpending pending;
     stack_t altstack;
     struct restart_block restart;
-    uint64_t syscall_nr; /* of the call in progress */
-    bool in_syscall;     /* the registers are those of a system call that may be restarted */
-    bool stop_counted;   /* this task still has to stop (tg->stop_count counts it) */
+    uint64_t trap_nr, trap_error; /* of the last exception, for sigcontext (own thread) */
+    gva_t trap_addr;
+    uint64_t syscall_nr;    /* of the call in progress */
+    bool in_syscall;        /* the registers are those of a system call that may be restarted */
+    bool stop_signal_taken; /* SIGHAND: no SIGCONT came since this task dequeued a stop signal */
+    bool stop_counted;      /* this task still has to stop (tg->stop_count counts it) */
 
     gva_t set_child_tid;   /* CLONE_CHILD_SETTID: written by the new task itself */
     gva_t clear_child_tid; /* CLONE_CHILD_CLEARTID, set_tid_address */
@@ -170,6 +176,7 @@ struct task {
     struct vfork_wait *vfork; /* the parent sleeps until we exec or exit: clone.c */
     _Atomic int pi_waiters;   /* tasks that wait for a PI futex of ours */
     bool exiting;             /* SIGHAND */
+    bool left;                /* TASK_TREE: gone but for its number */
     int exit_code;            /* wait status */
     int pdeath_signal;        /* TASK_TREE */
     bool no_new_privs;
@@ -184,7 +191,7 @@ struct task {
 
     /* Accounting. Own thread writes, anyone reads. */
     int64_t start_time;                        /* ns of CLOCK_BOOTTIME */
-    _Atomic uint64_t user_base, sys_base;      /* ns the host thread had used before us */
+    _Atomic uint64_t sys_base;                 /* ns the host thread had used before us */
     _Atomic uint64_t final_utime, final_stime; /* ns, of a task that has left */
     _Atomic uint64_t min_faults, maj_faults, nvcsw, nivcsw; /* counts */
 };
@@ -239,6 +246,8 @@ static inline bool task_capable(const struct task *t, int cap)
 }
 /* RLIMIT_x of the task's process (soft limit). */
 uint64_t task_rlimit(struct task *t, int which);
+/* After tg->limits changed: tells the mm. */
+void limits_apply(struct thread_group *tg);
 /* Makes t look at its work bits soon, wherever it is. */
 void task_kick(struct task *t, uint32_t work);
 

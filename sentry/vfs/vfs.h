@@ -413,6 +413,9 @@ struct fd_table *fd_table_get(struct fd_table *ft);
 void fd_table_put(struct fd_table *ft);
 /* fork: a copy, each description with one more reference. */
 int fd_table_copy(struct fd_table *ft, struct fd_table **out);
+/* exec, unshare(CLONE_FILES): a copy of its own for t, if anybody shares its table. 0 or -ENOMEM.
+ */
+int fd_table_unshare(struct task *t);
 /* A reference to the description, or NULL (-EBADF). fd_get refuses O_PATH descriptions. */
 struct file *fd_get(struct task *t, int fd);
 struct file *fd_get_path(struct task *t, int fd);

@@ -1,0 +1,309 @@
+/*
+ * Leaving: what a task gives back, whom it tells, and who inherits its children. Waiting for
+ * children is in wait_child.c.
+ *
+ *   running --task_exit--> left (a thread: gone; a leader: keeps its number)
+ *   all have left --------> the process is a zombie --wait4, or nobody wants to know--> reaped
+ */
+#include "sentry/kernel/host_futex.h"
+#include "sentry/kernel/host_thread.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/posix_timers.h"
+#include "sentry/kernel/process.h"
+#include "sentry/syscalls/syscalls.h"
+#include "sentry/vfs/vfs.h"
+#include <string.h>
+
+/* ---- the tree; TASK_TREE held ---- */
+
+static void detach_task(struct task *t)
+{
+    struct kernel *k = t->kernel;
+    struct pid *pid = pid_lookup(k->pids, t->tid);
+    {
+        MUTEX_GUARD(&t->tg->sighand_lock);
+        list_del(&t->group_link);
+        if (t->tg->leader == t)
+            t->tg->leader = NULL;
+    }
+    if (pid && pid->task == t) {
+        pid->task = NULL;
+        pid_release(k->pids, pid);
+    }
+    task_put(t);
+}
+
+void task_take_over_leader(struct task *t)
+{
+    struct kernel *k = t->kernel;
+    struct thread_group *tg = t->tg;
+    struct task *old = tg->leader;
+    if (old == t)
+        return;
+    struct pid *mine = pid_lookup(k->pids, t->tid);
+    struct pid *leaders = pid_lookup(k->pids, tg->tgid);
+    {
+        MUTEX_GUARD(&tg->sighand_lock);
+        tg->leader = t;
+        t->tid = tg->tgid;
+    }
+    leaders->task = t;
+    mine->task = NULL;
+    pid_release(k->pids, mine);
+    if (old)
+        detach_task(old);
+}
+
+void thread_group_reap(struct thread_group *tg)
+{
+    struct kernel *k = tg->kernel;
+    tg->reaped = true;
+    if (tg->parent)
+        list_del(&tg->sibling);
+    tg->parent = NULL;
+    list_del(&tg->all_link);
+    pgrp_leave(tg);
+    struct task *leader = tg->leader;
+    if (leader) {
+        atomic_store(&leader->state, TASK_DEAD);
+        detach_task(leader);
+    }
+    struct pid *pid = pid_lookup(k->pids, tg->tgid);
+    pid->group = NULL;
+    pid_release(k->pids, pid);
+    thread_group_put(tg);
+}
+
+static void fill_exit_info(struct thread_group *tg, siginfo_t *info)
+{
+    memset(info, 0, sizeof(*info));
+    int status = tg->exit_code;
+    info->si_signo = tg->exit_signal;
+    info->si_pid = tg->tgid;
+    if (tg->leader)
+        info->si_uid = tg->leader->cred->uid;
+    info->si_utime =
+        (clock_t)(tg->dead_usage.ru_utime.tv_sec * 100 + tg->dead_usage.ru_utime.tv_usec / 10000);
+    info->si_stime =
+        (clock_t)(tg->dead_usage.ru_stime.tv_sec * 100 + tg->dead_usage.ru_stime.tv_usec / 10000);
+    if (status & 0x7f) {
+        info->si_code = status & 0x80 ? CLD_DUMPED : CLD_KILLED;
+        info->si_status = status & 0x7f;
+    } else {
+        info->si_code = CLD_EXITED;
+        info->si_status = status >> 8;
+    }
+}
+
+/* Tells the parent of a new zombie, or reaps it where nobody wants to know. */
+static void notify_exit(struct thread_group *tg)
+{
+    wait_wake(&tg->exit_wait, POLLIN);
+    struct thread_group *parent = tg->parent;
+    if (!parent) {
+        if (tg != tg->kernel->init)
+            thread_group_reap(tg);
+        return;
+    }
+    bool reap = false, tell = tg->exit_signal != 0;
+    if (tg->exit_signal == SIGCHLD) {
+        MUTEX_GUARD(&parent->sighand->lock);
+        const struct k_sigaction *act = &parent->sighand->action[SIGCHLD - 1];
+        bool ignored = act->handler == (gva_t)SIG_IGN;
+        reap = ignored || (act->flags & SA_NOCLDWAIT);
+        tell = !ignored;
+    }
+    if (tell) {
+        siginfo_t info;
+        fill_exit_info(tg, &info);
+        (void)signal_send_group(parent, tg->exit_signal, &info);
+    }
+    wait_wake(&parent->child_wait, POLLIN);
+    if (reap)
+        thread_group_reap(tg);
+}
+
+static bool is_dying(struct thread_group *tg)
+{
+    return tg->zombie || tg->ntasks == 0;
+}
+
+/* Who inherits the children of a process: the nearest subreaper above it, or init. */
+static struct thread_group *find_reaper(struct thread_group *tg)
+{
+    struct thread_group *init = tg->kernel->init;
+    for (struct thread_group *p = tg->parent; p; p = p->parent) {
+        if (p->is_child_subreaper && !is_dying(p))
+            return p;
+    }
+    return init != tg && !is_dying(init) ? init : NULL;
+}
+
+static void send_parent_death(struct thread_group *child)
+{
+    struct task *t;
+    list_for_each (t, &child->tasks, group_link) {
+        if (!t->pdeath_signal)
+            continue;
+        siginfo_t info = {.si_signo = t->pdeath_signal, .si_code = SI_USER};
+        (void)signal_send_group(child, t->pdeath_signal, &info);
+    }
+}
+
+static struct task *other_task(struct task *t)
+{
+    struct task *other;
+    list_for_each (other, &t->tg->tasks, group_link) {
+        if (other != t && !other->left)
+            return other;
+    }
+    return NULL;
+}
+
+static void give_children_away(struct task *t, bool last)
+{
+    struct thread_group *tg = t->tg, *child, *next;
+    struct task *heir = last ? NULL : other_task(t);
+    struct thread_group *reaper = last ? find_reaper(tg) : tg;
+    list_for_each_safe (child, next, &tg->children, sibling) {
+        if (!last && child->parent_task != t)
+            continue;
+        child->parent_task = last ? (reaper ? reaper->leader : NULL) : heir;
+        send_parent_death(child);
+        if (!last)
+            continue;
+        list_del(&child->sibling);
+        child->parent = reaper;
+        if (reaper) {
+            list_add_tail(&reaper->children, &child->sibling);
+            child->exit_signal = SIGCHLD;
+        }
+        if (child->zombie)
+            notify_exit(child);
+    }
+}
+
+/* ---- the task ---- */
+
+static void mark_exiting(struct task *t)
+{
+    struct thread_group *tg = t->tg;
+    bool last;
+    {
+        MUTEX_GUARD(&tg->sighand_lock);
+        t->exiting = true;
+        last = --tg->live_tasks == 0;
+        stop_forget(t);
+        if (tg->group_exit)
+            t->exit_code = tg->exit_code;
+        else if (last)
+            tg->exit_code = tg->leader == t ? t->exit_code : tg->leader->exit_code;
+        /* Somebody else has to take what was meant for us. */
+        struct task *other;
+        if (!last && tg->shared_pending.set) {
+            list_for_each (other, &tg->tasks, group_link) {
+                if (!other->exiting && (tg->shared_pending.set & ~other->blocked))
+                    task_kick(other, TASK_WORK_SIGNAL);
+            }
+        }
+    }
+    stop_notify(tg);
+    if (t->kernel->strace)
+        strace_task_exit(t, t->exit_code);
+    if (last)
+        posix_timers_exit(tg);
+}
+
+static void release_context(struct task *t)
+{
+    struct context *c;
+    {
+        MUTEX_GUARD(&t->lock);
+        c = t->context;
+        t->context = NULL;
+    }
+    if (c)
+        c->ops->release(c);
+}
+
+static void release_memory(struct task *t)
+{
+    struct mm *mm;
+    {
+        MUTEX_GUARD(&t->lock);
+        mm = t->mm;
+        t->mm = NULL;
+    }
+    mm_user_put(mm);
+}
+
+static void release_files(struct task *t)
+{
+    fd_table_exit(t);
+    struct fs_context *fs;
+    struct file *exe;
+    {
+        MUTEX_GUARD(&t->lock);
+        fs = t->fs;
+        exe = t->exe;
+        t->fs = NULL;
+        t->exe = NULL;
+    }
+    if (fs)
+        fs_context_put(fs);
+    if (exe)
+        file_put(exe);
+}
+
+static void leave_tree(struct task *t)
+{
+    struct kernel *k = t->kernel;
+    struct thread_group *tg = t->tg;
+    bool init_gone = false;
+    {
+        MUTEX_GUARD(&k->tree_lock);
+        struct rusage usage;
+        task_usage(t, &usage);
+        rusage_add(&tg->dead_usage, &usage);
+        bool last = --tg->ntasks == 0;
+        k->ntasks--;
+        t->left = true;
+        atomic_store(&t->state, TASK_ZOMBIE);
+        if (last)
+            pgrp_check_orphans(tg);
+        give_children_away(t, last);
+        struct task *exec_task;
+        {
+            MUTEX_GUARD(&tg->sighand_lock);
+            exec_task = tg->exec_task;
+        }
+        if (exec_task)
+            task_wake(exec_task);
+        if (t != tg->leader)
+            detach_task(t);
+        if (last) {
+            tg->zombie = true;
+            init_gone = tg == k->init;
+            if (init_gone)
+                k->ending = true;
+            notify_exit(tg);
+        }
+        if (init_gone || k->ending) {
+            atomic_fetch_add(&k->ended, 1);
+            host_futex_wake(&k->ended, 1);
+        }
+    }
+}
+
+void task_exit(struct task *t)
+{
+    mark_exiting(t);
+    task_release_user_state(t);
+    vfork_release(t);
+    task_usage_end(t);
+    release_context(t);
+    release_memory(t);
+    release_files(t);
+    leave_tree(t);
+    task_put(t);
+}

@@ -1,0 +1,125 @@
+/*
+ * The life of tasks, for the files of kernel/ and for the system calls about processes:
+ * task.c (numbers, groups, sessions), clone.c, exec.c, exit.c (leaving and waiting), stop.c.
+ */
+#ifndef PICKET_SENTRY_KERNEL_PROCESS_H
+#define PICKET_SENTRY_KERNEL_PROCESS_H
+
+#include "sentry/kernel/task.h"
+
+/* ---- numbers (task.c); all with TASK_TREE held ---- */
+
+struct pid_table;
+int pid_table_create(struct pid_table **out);
+void pid_table_destroy(struct pid_table *pt);
+/* The next free number, with nothing in it. NULL: none, or no memory. */
+struct pid *pid_alloc(struct pid_table *pt);
+struct pid *pid_lookup(struct pid_table *pt, pid_t nr);
+/* Frees the number if nothing goes by it any more. */
+void pid_release(struct pid_table *pt, struct pid *pid);
+/* The first number >= from that is in use. */
+struct pid *pid_next(struct pid_table *pt, pid_t from);
+/* The number that was handed out last (/proc/loadavg). */
+pid_t pid_last(const struct pid_table *pt);
+
+/* ---- objects (task.c) ---- */
+
+/* A process without tasks, on no list. NULL: no memory. */
+struct thread_group *thread_group_create(struct kernel *k, struct sighand *sighand);
+/* A task of tg (reference taken), on no list, without mm, files and so on. NULL: no memory. */
+struct task *task_create(struct thread_group *tg);
+/* Enters t (and tg, if t is its first task) into the tree under pid. TASK_TREE and tg's SIGHAND. */
+void task_attach(struct task *t, struct pid *pid);
+
+/* ---- process groups and sessions (pgrp.c); all with TASK_TREE held ---- */
+
+struct process_group *pgrp_find(struct kernel *k, pid_t nr);
+/* Puts tg (which is in no group) into pg. */
+void pgrp_join(struct process_group *pg, struct thread_group *tg);
+/* Takes tg out of its group, which goes when it was the last. */
+void pgrp_leave(struct thread_group *tg);
+/* A new group (and session) led by tg, which is in none. 0 or -ENOMEM. */
+int pgrp_create(struct session *s, struct thread_group *tg);
+int session_create(struct thread_group *tg);
+/* SIGHUP and SIGCONT to the groups that become orphaned, with stopped members, because tg leaves
+ * or changes its group (setpgid(2), "orphaned process group"). */
+void pgrp_check_orphans(struct thread_group *leaving);
+bool pgrp_is_orphaned(struct process_group *pg, struct thread_group *ignored);
+
+/* ---- clone.c ---- */
+
+struct clone_request {
+    uint64_t flags; /* CLONE_*, without the signal */
+    int exit_signal;
+    gva_t stack; /* the new stack pointer, or 0: as the parent's */
+    gva_t tls, parent_tid, child_tid, pidfd;
+};
+/* Returns the new thread id or -errno. */
+long task_clone(struct task *t, const struct clone_request *rq);
+/* Lets the parent that waits for vfork go on. Own thread. */
+void vfork_release(struct task *t);
+
+/* ---- exec.c ---- */
+
+struct load_request;
+/* Path, argv and envp were copied in; takes over nothing. Does not return to the old program if it
+ * succeeds (returns 0 with new registers). */
+struct exec_strings;
+long task_exec(struct task *t, struct file *file, const char *path, struct exec_strings *argv,
+               struct exec_strings *envp);
+
+/* ---- exit.c ---- */
+
+/* exec: t, the only one left, becomes the leader and takes its number. TASK_TREE held. */
+void task_take_over_leader(struct task *t);
+/* The FPU state in which a program or a signal handler begins. Pre: arch.xstate is allocated. */
+void fpu_reset(struct task *t);
+/* Takes a zombie off the tree; drops its references. TASK_TREE held. */
+void thread_group_reap(struct thread_group *tg);
+/* The way out: gives everything back and tells the relatives. Own thread; t has left afterwards. */
+void task_exit(struct task *t);
+/* What wait4 and waitid found. */
+struct wait_request {
+    int which; /* P_PID, P_PGID, P_ALL, P_PIDFD resolved to P_PID */
+    pid_t id;
+    struct thread_group *group; /* with P_PIDFD: this very process */
+    int options;
+};
+struct wait_result {
+    pid_t pid;
+    uid_t uid;
+    int status; /* wait status */
+    int code;   /* CLD_* */
+    struct rusage usage;
+};
+/* Returns 1 with a result, 0 if WNOHANG and none is ready, or -errno. */
+long task_wait(struct task *t, const struct wait_request *rq, struct wait_result *out);
+
+/* ---- stop.c ---- */
+
+/* A stop signal was taken: stops the whole process. SIGHAND held. */
+void stop_begin(struct task *t, int sig);
+/* TASK_WORK_STOP was seen: sleeps until continued or killed. No lock held. */
+void stop_wait(struct task *t);
+/* SIGCONT was sent (or SIGKILL): stopped tasks go on. SIGHAND held. */
+void stop_continue(struct thread_group *tg, bool notify);
+/* An exiting task that a stop in progress counts. SIGHAND held. */
+void stop_forget(struct task *t);
+/* Tells the parent what stop_begin and stop_continue left in tg->notify_parent. No lock held. */
+void stop_notify(struct thread_group *tg);
+
+/* ---- usage (rusage.c) ---- */
+
+void rusage_add(struct rusage *to, const struct rusage *from);
+/* What t used so far. */
+void task_usage(struct task *t, struct rusage *out);
+/* Around the life of a task, on its own thread. */
+void task_usage_begin(struct task *t);
+void task_usage_end(struct task *t);
+
+/* ---- robust.c ---- */
+
+/* The application's memory is about to go: robust futexes and CLONE_CHILD_CLEARTID. Own thread. */
+void task_release_user_state(struct task *t);
+
+#endif
