@@ -112,6 +112,7 @@ struct thread_group {
     _Atomic uint64_t max_rss; /* bytes: the largest of the address spaces that are gone */
     _Atomic int oom_score_adj;
     _Atomic bool dumpable;
+    _Atomic bool membarrier_registered;
     int64_t start_time; /* ns of CLOCK_BOOTTIME */
 };
 

@@ -140,6 +140,7 @@ static bool make_context(struct task *t)
 
 void task_run(struct task *t)
 {
+    task_set_current(t);
     task_usage_begin(t);
     if (make_context(t)) {
         if (t->set_child_tid) {
@@ -156,4 +157,5 @@ void task_run(struct task *t)
         group_exit(t->tg, SIGKILL);
     }
     task_exit(t);
+    task_set_current(NULL);
 }
