@@ -13,6 +13,12 @@
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define UNUSED __attribute__((unused))
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
+/* For the result of a MUST_CHECK function that does not matter here. */
+#define IGNORE(expr)                                                                               \
+    do {                                                                                           \
+        __auto_type ignored_ = (expr);                                                             \
+        (void)ignored_;                                                                            \
+    } while (0)
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

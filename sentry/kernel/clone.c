@@ -321,7 +321,7 @@ static long start_child(struct task *t, struct task *child, const struct clone_r
     }
     uint32_t tid32 = (uint32_t)tid;
     if (rq->flags & CLONE_PARENT_SETTID)
-        (void)MM_COPY_OUT(t->mm, rq->parent_tid, &tid32);
+        IGNORE(MM_COPY_OUT(t->mm, rq->parent_tid, &tid32));
     host_thread_start(ht, child);
     if (v)
         wait_for_vfork(t, v);

@@ -145,7 +145,7 @@ void task_run(struct task *t)
     if (make_context(t)) {
         if (t->set_child_tid) {
             uint32_t tid = (uint32_t)t->tid;
-            (void)MM_COPY_OUT(t->mm, t->set_child_tid, &tid);
+            IGNORE(MM_COPY_OUT(t->mm, t->set_child_tid, &tid));
         }
         for (;;) {
             if (unlikely(atomic_load(&t->work) || is_restart(t)) && !signal_deliver(t))
