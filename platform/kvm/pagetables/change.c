@@ -293,7 +293,8 @@ static enum pt_error unmap_level(struct change *c, int level, pt_phys_t *pa, pt_
         pt_virt_t entry_end = entry_last(va, last, level);
         if (!(t.r[i] & PT_PRESENT)) {
             c->done += entry_end - va + 1;
-        } else if (entry_end - va == entry_span(level) - 1) {
+        } else if (entry_end - va == entry_span(level) - 1 &&
+                   (is_leaf(t.r[i], level) || !c->pt->keep_tables)) {
             err = unmap_entry(c, &t, i, level, va);
         } else {
             pt_phys_t child;

@@ -1,0 +1,317 @@
+/*
+ * Address spaces: what is mapped where (mappings), and the page-table entries made from it on
+ * demand.
+ */
+#include "base/log.h"
+#include "platform/kvm/kvm.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Entries are made in aligned blocks of so many bytes around a fault. Pages of host files are read
+ * in first, which takes longer. */
+#define FILL_MEMORY (2ull << 20)
+#define FILL_FILE (256ull << 10)
+
+static struct kvm_space *space_of(struct address_space *as)
+{
+    return container_of(as, struct kvm_space, base);
+}
+static struct mapping *mapping_of(struct range_node *n)
+{
+    return n ? container_of(n, struct mapping, node) : NULL;
+}
+static char *mapping_hva(const struct mapping *m, gva_t at)
+{
+    return m->window->hva + m->offset + (at - m->node.start);
+}
+
+static uint64_t entry_flags(access_t perms)
+{
+    uint64_t flags = PT_USER | PT_ACCESSED | PT_DIRTY;
+    if (perms & ACCESS_WRITE)
+        flags |= PT_WRITE;
+    if (!(perms & ACCESS_EXEC))
+        flags |= PT_NO_EXEC;
+    return flags;
+}
+
+/* ---- making entries ---- */
+
+/* The host must be able to give every page that an entry shows: a page that it cannot give makes
+ * KVM_RUN fail without saying where. */
+static bool pages_there(const struct mapping *m, gva_t lo, gva_t hi)
+{
+    return m->window->memory ||
+           madvise(mapping_hva(m, lo), hi - lo,
+                   m->perms & ACCESS_WRITE && m->window->writable ? MADV_POPULATE_WRITE
+                                                                  : MADV_POPULATE_READ) == 0;
+}
+
+static bool fill(struct kvm_space *s, const struct mapping *m, gva_t lo, gva_t hi)
+{
+    struct pt_status st;
+    uint64_t pa = m->window->gpa + m->offset + (lo - m->node.start);
+    if (!m->perms || !pages_there(m, lo, hi))
+        return false;
+    /* The entries are new, or say what they said before with more access. */
+    pt_flush_ignore(pt_map(&s->pt, lo, hi - lo, pa, entry_flags(m->perms), PT_SIZE_4K, &st));
+    return st.err == PT_OK;
+}
+
+static void fill_around(const struct mapping *m, gva_t addr, gva_t *lo, gva_t *hi)
+{
+    uint64_t block = m->window->memory ? FILL_MEMORY : FILL_FILE;
+    *lo = MAX(m->node.start, addr & ~(block - 1));
+    *hi = MIN(m->node.end, (addr & ~(block - 1)) + block);
+}
+
+enum fault_result kvm_space_fault(struct kvm_space *s, gva_t addr, access_t access)
+{
+    gva_t lo, hi;
+    MUTEX_GUARD(&s->lock);
+    struct mapping *m = mapping_of(range_set_find(&s->mappings, addr));
+    if (!m || (access & ~m->perms)) {
+        s->hint = addr;
+        return FAULT_UNKNOWN;
+    }
+    fill_around(m, addr, &lo, &hi);
+    if (fill(s, m, lo, hi))
+        return FAULT_SERVED;
+    lo = page_down(addr);
+    return fill(s, m, lo, lo + PAGE_SIZE) ? FAULT_SERVED : FAULT_BUS;
+}
+
+bool kvm_space_peek(struct kvm_space *s, gva_t addr, uint8_t *out)
+{
+    MUTEX_GUARD(&s->lock);
+    const struct mapping *m = mapping_of(range_set_find(&s->mappings, addr));
+    if (!m || !(m->perms & ACCESS_READ) ||
+        !pages_there(m, page_down(addr), page_down(addr) + PAGE_SIZE))
+        return false;
+    *out = *(const volatile uint8_t *)mapping_hva(m, addr);
+    return true;
+}
+
+/* ---- changing ---- */
+
+/* Makes every vCPU forget what it knew of [lo, hi) of m: see kvm.h. */
+static void forget_frames(const struct mapping *m, gva_t lo, gva_t hi)
+{
+    if (madvise(mapping_hva(m, lo), hi - lo, MADV_DONTNEED))
+        panic("kvm: cannot drop frames from a slot: %s", strerror(errno));
+}
+
+static struct range_node *split_mapping(struct range_node *n, uint64_t key, void *arg)
+{
+    struct kvm_space *s = arg;
+    struct mapping *low = mapping_of(n), *high = malloc(sizeof(*high));
+    if (!high)
+        return NULL;
+    *high = *low;
+    high->offset = low->offset + (key - n->start);
+    kvm_window_add_user(s->vm, high->window);
+    return &high->node;
+}
+
+static void unmap_entries(struct kvm_space *s, struct mapping *m)
+{
+    struct pt_status st;
+    pt_flush_ignore(pt_unmap(&s->pt, m->node.start, m->node.end - m->node.start, &st));
+    if (st.err)
+        panic("kvm: cannot unmap: %s", pt_error_name(st.err));
+    if (st.replaced)
+        forget_frames(m, m->node.start, m->node.end);
+}
+
+static int unmap_range(struct kvm_space *s, gva_t start, gva_t end)
+{
+    int err = range_set_isolate(&s->mappings, start, end, split_mapping, s);
+    if (err)
+        return err;
+    struct range_node *n = range_set_lower_bound(&s->mappings, start);
+    while (n && n->start < end) {
+        struct mapping *m = mapping_of(n);
+        n = range_node_next(n);
+        unmap_entries(s, m);
+        range_set_remove(&s->mappings, &m->node);
+        kvm_window_put(s->vm, m->window);
+        free(m);
+    }
+    return 0;
+}
+
+static void protect_one(struct kvm_space *s, struct mapping *m, access_t perms)
+{
+    struct pt_status st;
+    access_t lost = m->perms & (access_t)~perms;
+    m->perms = perms;
+    if (!perms) {
+        unmap_entries(s, m);
+        return;
+    }
+    pt_flush_ignore(
+        pt_protect(&s->pt, m->node.start, m->node.end - m->node.start, entry_flags(perms), &st));
+    if (st.err)
+        panic("kvm: cannot protect: %s", pt_error_name(st.err));
+    if (st.replaced && lost)
+        forget_frames(m, m->node.start, m->node.end);
+}
+
+static int protect_range(struct kvm_space *s, gva_t start, gva_t end, access_t perms)
+{
+    int err = range_set_isolate(&s->mappings, start, end, split_mapping, s);
+    if (err)
+        return err;
+    struct range_node *n = range_set_lower_bound(&s->mappings, start);
+    for (; n && n->start < end; n = range_node_next(n))
+        protect_one(s, mapping_of(n), perms);
+    return 0;
+}
+
+/* Whether [start, end) already shows just these pages; then only the access may change. */
+static bool same_pages(struct kvm_space *s, const struct as_op *op)
+{
+    struct mapping *m = mapping_of(range_set_find(&s->mappings, op->ar.start));
+    return m && m->node.end >= op->ar.end && m->window->file == op->file &&
+           m->window->offset + m->offset + (op->ar.start - m->node.start) == op->offset;
+}
+
+/* The part of op from `at` that one window covers. */
+static int map_piece(struct kvm_space *s, const struct as_op *op, gva_t at, gva_t *next)
+{
+    struct window *w;
+    uint64_t offset = op->offset + (at - op->ar.start);
+    struct mapping *m = malloc(sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    int err = kvm_window_get(s->vm, op->file, offset, &w);
+    if (err) {
+        free(m);
+        return err;
+    }
+    m->window = w;
+    m->offset = offset - w->offset;
+    m->perms = op->perms;
+    m->node.start = at;
+    m->node.end = MIN(op->ar.end, at + (w->size - m->offset));
+    range_set_insert(&s->mappings, &m->node);
+    *next = m->node.end;
+    gva_t lo = m->node.start, hi = m->node.end;
+    if (hi - lo > FILL_MEMORY && !op->precommit) {
+        if (!RANGE_CONTAINS(m->node, s->hint))
+            return 0;
+        fill_around(m, s->hint, &lo, &hi);
+    } else if (!w->memory && RANGE_CONTAINS(m->node, s->hint)) {
+        fill_around(m, s->hint, &lo, &hi);
+    } else if (!w->memory && hi - lo > FILL_FILE) {
+        return 0;
+    }
+    /* A page that cannot be made now is a fault later. */
+    (void)fill(s, m, lo, hi);
+    return 0;
+}
+
+static int map_range(struct kvm_space *s, const struct as_op *op)
+{
+    int err;
+    if (same_pages(s, op)) {
+        err = protect_range(s, op->ar.start, op->ar.end, op->perms);
+        struct mapping *m = mapping_of(range_set_find(&s->mappings, s->hint));
+        if (!err && m && RANGE_CONTAINS(op->ar, s->hint)) {
+            gva_t lo, hi;
+            fill_around(m, s->hint, &lo, &hi);
+            (void)fill(s, m, lo, hi);
+        }
+        return err;
+    }
+    err = unmap_range(s, op->ar.start, op->ar.end);
+    for (gva_t at = op->ar.start; !err && at < op->ar.end;)
+        err = map_piece(s, op, at, &at);
+    return err;
+}
+
+static void space_empty(struct kvm_space *s)
+{
+    struct range_node *n = range_set_first(&s->mappings);
+    while (n) {
+        struct mapping *m = mapping_of(n);
+        n = range_node_next(n);
+        unmap_entries(s, m);
+        range_set_remove(&s->mappings, &m->node);
+        kvm_window_put(s->vm, m->window);
+        free(m);
+    }
+}
+
+/* ---- the interface ---- */
+
+static int space_apply(struct address_space *as, const struct as_op *ops, size_t n)
+{
+    struct kvm_space *s = space_of(as);
+    int err = 0;
+    MUTEX_GUARD(&s->lock);
+    for (size_t i = 0; !err && i < n; i++) {
+        const struct as_op *op = &ops[i];
+        if (op->ar.end > as->platform->max_addr || op->ar.start >= op->ar.end)
+            err = -EINVAL;
+        else if (op->kind == AS_MAP)
+            err = map_range(s, op);
+        else if (op->kind == AS_UNMAP)
+            err = unmap_range(s, op->ar.start, op->ar.end);
+        else
+            err = protect_range(s, op->ar.start, op->ar.end, op->perms);
+    }
+    if (err == -ENOMEM)
+        space_empty(s);
+    return err;
+}
+
+static void space_clear(struct address_space *as)
+{
+    struct kvm_space *s = space_of(as);
+    MUTEX_GUARD(&s->lock);
+    space_empty(s);
+}
+
+static void space_release(struct address_space *as)
+{
+    struct kvm_space *s = space_of(as);
+    struct range_node *n = range_set_first(&s->mappings);
+    /* No vCPU will use this root again, so nothing needs to be forgotten. */
+    while (n) {
+        struct mapping *m = mapping_of(n);
+        n = range_node_next(n);
+        range_set_remove(&s->mappings, &m->node);
+        kvm_window_put(s->vm, m->window);
+        free(m);
+    }
+    pt_destroy(&s->pt);
+    mutex_destroy(&s->lock);
+    free(s);
+}
+
+static const struct address_space_ops space_ops = {
+    .apply = space_apply, .clear = space_clear, .release = space_release};
+
+int kvm_space_create(struct kvm_vm *vm, struct address_space **out)
+{
+    struct kvm_space *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    if (pt_init(&s->pt, &kvm_table_ops, vm) != PT_OK) {
+        free(s);
+        return -ENOMEM;
+    }
+    s->pt.keep_tables = true;
+    if (pt_share_upper(&s->pt, &vm->upper, UPPER_VA) != PT_OK)
+        panic("kvm: cannot share the trampoline");
+    mutex_init(&s->lock, LOCK_PLATFORM);
+    range_set_init(&s->mappings);
+    s->base.ops = &space_ops;
+    s->base.platform = &vm->base;
+    s->vm = vm;
+    *out = &s->base;
+    return 0;
+}

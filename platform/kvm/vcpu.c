@@ -1,0 +1,230 @@
+/*
+ * Virtual CPUs: how one is set up, and which context has one.
+ *
+ * A vCPU holds the state of its owner (floating point, segment bases) between runs, so that a run
+ * costs no call but KVM_RUN. When there are more contexts than vCPUs, one that is not running is
+ * taken from its owner, whose floating-point state is saved first.
+ */
+#include "base/log.h"
+#include "platform/kvm/kvm.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CR0_VALUE 0x80050033ull /* PE MP ET NE WP AM PG */
+#define CR4_VALUE 0x506e0ull    /* PAE MCE PGE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE */
+#define CR4_BASE 0x50620ull     /* the same without MCE and PGE */
+#define EFER_VALUE 0xd01ull     /* SCE LME LMA NXE */
+#define MSR_STAR 0xc0000081u
+#define MSR_LSTAR 0xc0000082u
+#define MSR_CSTAR 0xc0000083u
+#define MSR_FMASK 0xc0000084u
+#define FMASK_VALUE 0x47700ull /* TF IF DF IOPL NT AC */
+
+static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, bool code)
+{
+    return (struct kvm_segment){.limit = 0xffffffff,
+                                .selector = selector,
+                                .type = type,
+                                .present = 1,
+                                .dpl = dpl,
+                                .db = !code,
+                                .s = 1,
+                                .l = code,
+                                .g = 1};
+}
+
+static void fill_page(struct vcpu *v)
+{
+    uint64_t *gdt = (uint64_t *)(void *)(v->page + VCPU_GDT);
+    uint64_t tss = VCPU_VA(v->index) + VCPU_TSS;
+    gdt[2] = 0x00af9b000000ffffull; /* 0x10 kernel code */
+    gdt[3] = 0x00cf93000000ffffull; /* 0x18 kernel data */
+    gdt[4] = 0x00cffb000000ffffull; /* 0x23 user code, 32 bits */
+    gdt[5] = 0x00cff3000000ffffull; /* 0x2b user data */
+    gdt[6] = 0x00affb000000ffffull; /* 0x33 user code */
+    gdt[8] = 0x67 | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+    gdt[9] = tss >> 32;
+    char *t = v->page + VCPU_TSS;
+    uint64_t rsp0 = VCPU_VA(v->index) + VCPU_STACK_TOP;
+    uint16_t iomap = 0x68; /* beyond the limit: ring 3 has no ports */
+    memcpy(t + 4, &rsp0, sizeof(rsp0));
+    memcpy(t + 0x66, &iomap, sizeof(iomap));
+}
+
+static int set_sregs(struct kvm_vm *vm, struct vcpu *v)
+{
+    struct kvm_sregs s;
+    if (ioctl(v->fd, KVM_GET_SREGS, &s))
+        return -errno;
+    s.cs = segment(SEL_USER_CS, 0xb, 3, true);
+    s.ss = segment(SEL_USER_DS, 0x3, 3, false);
+    s.ds = s.es = s.fs = s.gs = segment(0, 0x3, 3, false);
+    s.ldt.unusable = 1;
+    s.ldt.present = 0;
+    s.tr = (struct kvm_segment){.base = VCPU_VA(v->index) + VCPU_TSS,
+                                .limit = 0x67,
+                                .selector = SEL_TSS,
+                                .type = 0xb,
+                                .present = 1};
+    s.gdt.base = VCPU_VA(v->index) + VCPU_GDT;
+    s.gdt.limit = 10 * 8 - 1;
+    s.idt.base = IDT_VA;
+    s.idt.limit = 32 * 16 - 1;
+    s.cr0 = CR0_VALUE;
+    s.cr3 = vm->upper.root;
+    s.cr4 = CR4_VALUE;
+    s.efer = EFER_VALUE;
+    if (ioctl(v->fd, KVM_SET_SREGS, &s) == 0)
+        return 0;
+    s.cr4 = CR4_BASE;
+    return ioctl(v->fd, KVM_SET_SREGS, &s) ? -errno : 0;
+}
+
+static int set_msrs(struct vcpu *v)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry e[4];
+    } m = {.head.nmsrs = 4,
+           .e = {{.index = MSR_STAR, .data = 0x0023001000000000ull},
+                 {.index = MSR_LSTAR, .data = LSTAR_VA},
+                 {.index = MSR_CSTAR, .data = LSTAR_VA},
+                 {.index = MSR_FMASK, .data = FMASK_VALUE}}};
+    return ioctl(v->fd, KVM_SET_MSRS, &m) == 4 ? 0 : -EIO;
+}
+
+int kvm_vcpu_create(struct kvm_vm *vm)
+{
+    struct vcpu *v = &vm->vcpus[vm->nvcpus];
+    v->index = vm->nvcpus;
+    v->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, v->index);
+    if (v->fd < 0)
+        return -errno;
+    v->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+    if (v->run == MAP_FAILED) {
+        close(v->fd);
+        return -ENOMEM;
+    }
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = vm->base.xfeatures}}};
+    int err = 0;
+    fill_page(v);
+    if (ioctl(v->fd, KVM_SET_CPUID2, vm->cpuid))
+        err = -errno;
+    if (!err)
+        err = set_sregs(vm, v);
+    if (!err)
+        err = set_msrs(v);
+    if (!err && ioctl(v->fd, KVM_SET_XCRS, &xcrs))
+        err = -errno;
+    if (err) {
+        log_error("kvm: cannot set a vCPU up: %s", strerror(-err));
+        kvm_vcpu_destroy(v, vm->run_size);
+        return err;
+    }
+    struct kvm_sregs sregs;
+    if (ioctl(v->fd, KVM_GET_SREGS, &sregs))
+        return -errno;
+    v->run->s.regs.sregs = sregs;
+    v->run->kvm_valid_regs =
+        KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | (vm->sync_events ? KVM_SYNC_X86_EVENTS : 0);
+    vm->nvcpus++;
+    return 0;
+}
+
+void kvm_vcpu_destroy(struct vcpu *v, size_t run_size)
+{
+    munmap(v->run, run_size);
+    close(v->fd);
+}
+
+/* ---- who has one ---- */
+
+/* Takes v away from its owner, which is not running. */
+static int evict_owner(struct vcpu *v)
+{
+    struct kvm_context *owner = v->owner;
+    if (!owner)
+        return 0;
+    if (ioctl(v->fd, KVM_GET_XSAVE, owner->xsave))
+        return -errno;
+    owner->xsave_valid = true;
+    owner->vcpu = NULL;
+    v->owner = NULL;
+    return 0;
+}
+
+/* A vCPU that nobody runs: one without an owner, a new one, or one that is taken away; else NULL.
+ */
+static struct vcpu *find_vcpu(struct kvm_vm *vm)
+{
+    struct vcpu *idle = NULL;
+    for (int i = 0; i < vm->nvcpus; i++) {
+        struct vcpu *v = &vm->vcpus[i];
+        if (!v->owner)
+            return v;
+        if (!v->running)
+            idle = v;
+    }
+    if (vm->nvcpus < vm->max_vcpus && kvm_vcpu_create(vm) == 0)
+        return &vm->vcpus[vm->nvcpus - 1];
+    return idle && evict_owner(idle) == 0 ? idle : NULL;
+}
+
+static int take_over(struct kvm_context *c, struct vcpu *v)
+{
+    if (ioctl(v->fd, KVM_SET_XSAVE, c->xsave))
+        return -errno;
+    v->owner = c;
+    c->vcpu = v;
+    return 0;
+}
+
+int kvm_vcpu_acquire(struct kvm_context *c)
+{
+    struct kvm_vm *vm = c->vm;
+    MUTEX_GUARD(&vm->lock);
+    while (!c->vcpu) {
+        struct vcpu *v = find_vcpu(vm);
+        if (v) {
+            int err = take_over(c, v);
+            if (err)
+                return err;
+            break;
+        }
+        if (!vm->nvcpus)
+            return -EIO;
+        /* Everyone runs: ask one of them to let go, in turn. */
+        struct vcpu *victim = &vm->vcpus[(unsigned)random() % (unsigned)vm->nvcpus];
+        struct timespec until;
+        victim->run->immediate_exit = 1;
+        if (victim->owner)
+            pthread_kill(victim->owner->thread, KVM_KICK_SIGNAL);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 5000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            until.tv_sec++;
+        }
+        vm->vcpu_waiters++;
+        LOCK_RELEASED(&vm->lock);
+        pthread_cond_timedwait(&vm->vcpu_free, &vm->lock.m, &until);
+        LOCK_ACQUIRED(&vm->lock, false);
+        vm->vcpu_waiters--;
+    }
+    c->vcpu->running = true;
+    return 0;
+}
+
+void kvm_vcpu_release(struct kvm_context *c)
+{
+    struct kvm_vm *vm = c->vm;
+    MUTEX_GUARD(&vm->lock);
+    c->vcpu->running = false;
+    if (vm->vcpu_waiters)
+        pthread_cond_signal(&vm->vcpu_free);
+}
