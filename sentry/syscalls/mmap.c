@@ -15,11 +15,13 @@
 #define MLOCK_ONFAULT 1u
 #endif
 
-/* Everything that MAP_SHARED_VALIDATE accepts: it refuses the rest, others ignore it. */
+/* Everything that MAP_SHARED_VALIDATE accepts (sizes of huge pages included): it refuses the rest,
+ * others ignore it. */
+#define MAP_HUGE_SIZES (0x3fu << 26)
 #define MAP_KNOWN                                                                                  \
     (MAP_TYPE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_DENYWRITE |  \
      MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |       \
-     MAP_32BIT)
+     MAP_32BIT | MAP_HUGETLB | MAP_HUGE_SIZES)
 
 static access_t access_of_prot(const struct task *t, uint64_t prot, bool noexec)
 {
