@@ -86,6 +86,7 @@ CASE(random_bytes)
             execl("/proc/self/exe", "auxv", "--no-fork", "helper_random", NULL);
             _exit(1);
         });
+        close(fds[1]);
         EXPECT_EQ(read(fds[0], theirs[i], 16), 16);
         EXPECT_EXITED(pid, 0);
     }
