@@ -34,8 +34,6 @@ static long rw_buffer(struct task *t, const struct sysargs *a, const struct tran
     ssize_t n;
     if (tr->dir == READ ? !f->readable : !f->writable)
         n = -EBADF;
-    else if ((int64_t)a->a[2] < 0)
-        n = -EINVAL;
     else
         n = uio_init_user(&u, t->mm, ARG_GVA(a, 1), a->a[2]);
     if (n == 0) {
