@@ -359,13 +359,13 @@ static int tmpfs_copy_mapping(struct mappable *m, struct mapping_space *ms,
     return mapping_set_add(&tf->maps, ms, dst, offset, writable);
 }
 
-/* Fills ts with extents that run on from the one that holds required.start. */
+/* Fills ts with extents that run on from the one that holds required.start, each of them needed. */
 static int emit_extents(struct tmpfs_file *tf, struct mappable_range required,
                         struct mappable_range optional, struct translation *ts, int max, int *n)
 {
     struct range_node *node = range_set_find(&tf->extents, required.start);
     uint64_t at = node ? MAX(node->start, optional.start) : 0;
-    while (node && node->start <= at && at < optional.end && *n < max) {
+    while (node && node->start <= at && (*n == 0 || at < required.end) && *n < max) {
         uint64_t end = MIN(data_end(tf, node), optional.end);
         if (end <= at)
             break;
