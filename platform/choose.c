@@ -8,6 +8,7 @@
 
 static const struct platform_type *const platform_types[] = {
     &ptrace_platform_type,
+    &kvm_platform_type,
 };
 
 const struct platform_type *platform_type_find(const char *name)

@@ -123,6 +123,7 @@ struct platform_type {
     int (*create)(struct platform **out, char *why, size_t why_size);
 };
 extern const struct platform_type ptrace_platform_type;
+extern const struct platform_type kvm_platform_type;
 
 /* The type with that name; NULL if there is none. */
 const struct platform_type *platform_type_find(const char *name);

@@ -14,15 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct platform_type *const platforms[] = {&ptrace_platform_type};
-
-/* "auto" is the first: they stand in the order in which they are preferred. */
 static const struct platform_type *find_platform(const char *name)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(platforms); i++)
-        if (strcmp(name, "auto") == 0 || strcmp(name, platforms[i]->name) == 0)
-            return platforms[i];
-    return NULL;
+    char why[256] = "";
+    if (strcmp(name, "auto") == 0)
+        return platform_type_choose(why, sizeof(why));
+    return platform_type_find(name);
 }
 
 static int open_log(const struct do_options *o)
@@ -179,7 +176,7 @@ static int do_run(int argc, char **argv)
     } else if (status == 0) {
         const struct platform_type *platform = find_platform(o.platform);
         status = platform ? do_sandbox(&o, platform)
-                          : fail("--platform %s: there are auto and ptrace", o.platform);
+                          : fail("--platform %s: there are auto, ptrace and kvm", o.platform);
     }
     do_options_release(&o);
     return status;

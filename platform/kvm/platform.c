@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-extern const struct platform_type kvm_platform_type;
-
 static struct kvm_vm *vm_of(struct platform *p)
 {
     return container_of(p, struct kvm_vm, base);
