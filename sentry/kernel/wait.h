@@ -50,6 +50,9 @@ void wait_remove(struct wait_queue *q, struct wait_entry *e);
 void wait_wake(struct wait_queue *q, uint32_t events);
 /* At most n exclusive entries. */
 void wait_wake_n(struct wait_queue *q, uint32_t events, int n);
+/* From within a wake-up: q is the queue of something that watches the one being woken (epoll; the
+ * watching has no loops). Returns whether anybody was there. */
+bool wait_wake_nested(struct wait_queue *q, uint32_t events);
 
 /* Absolute host CLOCK_MONOTONIC in nanoseconds; NULL pointers mean "no deadline". */
 typedef int64_t ktime_t;

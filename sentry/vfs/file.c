@@ -116,6 +116,8 @@ void file_put(struct file *f)
     if (!f || !ref_put(&f->ref))
         return;
     locks_release(f);
+    if (!list_empty(&f->epolls))
+        epoll_forget(f);
     if (f->ops->release)
         f->ops->release(f);
     if (f->holds_write)

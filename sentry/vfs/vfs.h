@@ -391,6 +391,8 @@ int file_create_anon(struct kernel *k, const char *name, unsigned flags, const s
                      void *priv, const struct cred *cred, struct file **out);
 struct file *file_get(struct file *f);
 void file_put(struct file *f);
+/* f, which has no reference left, is off all interest lists afterwards (epoll.c; file_put). */
+void epoll_forget(struct file *f);
 
 /* With the descriptor's checks (mode, limits) and position; what read(2), pread(2)... do. */
 ssize_t file_read(struct file *f, struct uio *u);
@@ -460,6 +462,7 @@ struct vfs {
     struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */
     struct mutex mount_lock;       /* MOUNT */
     struct mutex epoll_graph;      /* EPOLL_GRAPH */
+    uint64_t epoll_visits;         /* searches of that graph: numbers them */
     _Atomic uint32_t next_dev, next_mount_id;
     _Atomic uint64_t next_anon_ino; /* pipes, sockets */
 };
