@@ -10,7 +10,6 @@
 #define PICKET_BASE_LOCK_ORDER_H
 
 #define LOCK_RANKS(X)                                                                              \
-    X(EPOLL_GRAPH, "epoll: nesting graph")                                                         \
     X(EPOLL, "epoll: interest list; held while the files on it are polled")                        \
     X(MOUNT, "vfs: mount tree of a namespace")                                                     \
     X(RENAME, "vfs: directory renames in one super block")                                         \
@@ -34,6 +33,7 @@
     X(HOST_EVENTS, "kernel: watched host descriptors; held while their queues are woken")          \
     X(WAIT_QUEUE, "kernel: a wait queue")                                                          \
     X(EPOLL_READY, "epoll: ready list; taken from wake-ups")                                       \
+    X(EPOLL_GRAPH, "epoll: which instance watches which")                                          \
     X(TASK_WAKE, "kernel: a task's own state")                                                     \
     X(PLATFORM, "platform: address space bookkeeping")                                             \
     X(PLATFORM_REPORT, "platform: result of a clone in a stub process")                            \

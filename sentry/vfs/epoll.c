@@ -16,8 +16,9 @@
  *
  * Locks: eventpoll.lock (EPOLL) for the table and the items' settings; nested, watcher before
  * watched, since epolls may watch epolls. ready_lock (EPOLL_READY), which wake-ups take, for the
- * lists and item->file. vfs.epoll_graph (EPOLL_GRAPH) around everything that makes an epoll watch
- * an epoll: it keeps the graph free of loops and at most NEST_MAX deep.
+ * lists and item->file. vfs.epoll_graph (EPOLL_GRAPH) for the edges between instances: no edge is
+ * made that would close a loop or put more than NEST_MAX instances in a row, so that polling and
+ * waking, which follow edges, end.
  */
 #include "sentry/vfs/epoll.h"
 #include "sentry/kernel/kernel.h"
@@ -45,9 +46,10 @@ struct eventpoll {
     bool closed;
 
     /* EPOLL_GRAPH */
-    unsigned above;  /* how many instances were ever stacked on this one */
-    uint64_t visit;  /* the last search that came here, */
-    unsigned height; /* and what it found */
+    struct list_head watching; /* item.down_link of items that watch an instance */
+    struct list_head watchers; /* item.up_link of items that watch this one */
+    uint64_t visit;            /* the last search that came here, */
+    unsigned reach;            /* and what it found */
 };
 
 struct item {
@@ -64,6 +66,9 @@ struct item {
     struct file *file;          /* ready_lock; not referenced */
     struct list_head ready_link;
     bool on_ready;
+    /* EPOLL_GRAPH: the edge to another instance, if that is what it watches. */
+    struct eventpoll *watched;
+    struct list_head down_link, up_link;
 };
 
 static const struct file_ops epoll_ops;
@@ -215,6 +220,53 @@ static void ep_reap(struct eventpoll *ep)
     }
 }
 
+/* ---- epolls that watch epolls ---- */
+
+/* The most instances in a row above ep, or below it; more than NEST_MAX if `loop` is among them. */
+static unsigned graph_reach(struct eventpoll *ep, bool up, const struct eventpoll *loop,
+                            uint64_t visit, unsigned depth)
+{
+    if (ep == loop || depth > NEST_MAX)
+        return NEST_MAX + 1;
+    if (ep->visit == visit)
+        return ep->reach;
+    unsigned reach = 0;
+    struct item *it;
+    if (up) {
+        list_for_each (it, &ep->watchers, up_link)
+            reach = MAX(reach, 1 + graph_reach(it->ep, up, loop, visit, depth + 1));
+    } else {
+        list_for_each (it, &ep->watching, down_link)
+            reach = MAX(reach, 1 + graph_reach(it->watched, up, loop, visit, depth + 1));
+    }
+    ep->visit = visit;
+    ep->reach = reach;
+    return reach;
+}
+
+static int graph_link(struct vfs *v, struct item *it, struct eventpoll *below)
+{
+    MUTEX_GUARD(&v->epoll_graph);
+    unsigned down = graph_reach(below, false, it->ep, ++v->epoll_visits, 1);
+    unsigned up = graph_reach(it->ep, true, NULL, ++v->epoll_visits, 1);
+    if (up + 1 + 1 + down > NEST_MAX)
+        return -ELOOP;
+    it->watched = below;
+    list_add_tail(&it->ep->watching, &it->down_link);
+    list_add_tail(&below->watchers, &it->up_link);
+    return 0;
+}
+
+static void graph_unlink(struct vfs *v, struct item *it)
+{
+    MUTEX_GUARD(&v->epoll_graph);
+    if (!it->watched)
+        return;
+    list_del(&it->down_link);
+    list_del(&it->up_link);
+    it->watched = NULL;
+}
+
 /* ---- between an item and its file ---- */
 
 /* Pre: the caller holds a reference on f. */
@@ -245,6 +297,7 @@ static void item_detach(struct item *it, struct file *f)
     it->file = NULL;
     item_off_lists(it);
     mutex_unlock(&it->ep->ready_lock);
+    graph_unlink(f->kernel->vfs, it);
     item_put(it);
 }
 
@@ -260,6 +313,7 @@ void epoll_forget(struct file *f)
             return;
         if (it->queue)
             wait_remove(it->queue, &it->wait);
+        graph_unlink(f->kernel->vfs, it);
         struct eventpoll *ep = it->ep;
         mutex_lock(&ep->ready_lock);
         it->file = NULL;
@@ -379,60 +433,6 @@ long epoll_collect(struct task *t, struct file *epf, gva_t events, int max, cons
     return n;
 }
 
-/* ---- epolls that watch epolls ---- */
-
-/* How many instances lie below ep, or more than NEST_MAX if that many do or `top` is among them. */
-static unsigned graph_height(struct eventpoll *ep, const struct eventpoll *top, uint64_t visit,
-                             unsigned depth)
-{
-    if (ep == top || depth > NEST_MAX)
-        return NEST_MAX + 1;
-    if (ep->visit == visit)
-        return ep->height;
-    unsigned height = 0;
-    mutex_lock_nested(&ep->lock);
-    for (uint32_t i = 0; i < ep->buckets; i++) {
-        for (struct item *it = ep->table[i]; it; it = it->next) {
-            struct file *f = item_file(it);
-            if (f && file_is_epoll(f))
-                height = MAX(height, 1 + graph_height(f->priv, top, visit, depth + 1));
-            file_put(f);
-        }
-    }
-    mutex_unlock(&ep->lock);
-    ep->visit = visit;
-    ep->height = height;
-    return height;
-}
-
-/* Notes that `above` instances are stacked on ep. */
-static void graph_lift(struct eventpoll *ep, unsigned above)
-{
-    if (ep->above >= above)
-        return;
-    ep->above = above;
-    mutex_lock_nested(&ep->lock);
-    for (uint32_t i = 0; i < ep->buckets; i++) {
-        for (struct item *it = ep->table[i]; it; it = it->next) {
-            struct file *f = item_file(it);
-            if (f && file_is_epoll(f))
-                graph_lift(f->priv, above + 1);
-            file_put(f);
-        }
-    }
-    mutex_unlock(&ep->lock);
-}
-
-/* EPOLL_GRAPH held. */
-static int graph_check(struct vfs *v, struct eventpoll *ep, struct eventpoll *below)
-{
-    unsigned height = graph_height(below, ep, ++v->epoll_visits, 1);
-    if (ep->above + 1 + 1 + height > NEST_MAX)
-        return -ELOOP;
-    graph_lift(below, ep->above + 1);
-    return 0;
-}
-
 /* ---- control ---- */
 
 static void item_look(struct item *it, struct file *f)
@@ -448,23 +448,36 @@ static void item_set(struct item *it, const struct epoll_event *ev)
     atomic_store(&it->armed, it->ev.events & ~(uint32_t)PRIVATE_EVENTS);
 }
 
-static int ep_add(struct eventpoll *ep, int fd, struct file *f, const struct epoll_event *ev)
+static struct item *item_create(struct eventpoll *ep, int fd, struct file *f)
 {
     struct item *it = calloc(1, sizeof *it);
     if (!it)
-        return -ENOMEM;
+        return NULL;
     ref_init(&it->ref);
     list_init(&it->file_link);
     list_init(&it->ready_link);
     it->fd = fd;
     it->file = f;
-    int err = table_add(ep, it);
-    if (err) {
-        free(it);
-        return err;
-    }
     ref_get(&ep->ref);
     it->ep = ep;
+    return it;
+}
+
+static int ep_add(struct eventpoll *ep, int fd, struct file *f, const struct epoll_event *ev)
+{
+    struct item *it = item_create(ep, fd, f);
+    if (!it)
+        return -ENOMEM;
+    int err = file_is_epoll(f) ? graph_link(f->kernel->vfs, it, f->priv) : 0;
+    if (!err) {
+        err = table_add(ep, it);
+        if (err)
+            graph_unlink(f->kernel->vfs, it);
+    }
+    if (err) {
+        item_put(it);
+        return err;
+    }
     item_set(it, ev);
     item_attach(it, f);
     item_look(it, f);
@@ -522,19 +535,8 @@ int epoll_control(struct file *epf, int op, int fd, struct file *f, const struct
     if (err)
         return err;
     struct eventpoll *ep = epf->priv;
-    struct vfs *v = epf->kernel->vfs;
-    bool graph = op == EPOLL_CTL_ADD && file_is_epoll(f);
-    if (graph) {
-        mutex_lock(&v->epoll_graph);
-        err = graph_check(v, ep, f->priv);
-    }
-    if (!err) {
-        MUTEX_GUARD(&ep->lock);
-        err = control_locked(ep, op, fd, f, ev);
-    }
-    if (graph)
-        mutex_unlock(&v->epoll_graph);
-    return err;
+    MUTEX_GUARD(&ep->lock);
+    return control_locked(ep, op, fd, f, ev);
 }
 
 /* ---- as a file ---- */
@@ -626,6 +628,8 @@ int epoll_create_file(struct task *t, struct file **out)
     wait_queue_init(&ep->queue);
     list_init(&ep->ready);
     list_init(&ep->dead);
+    list_init(&ep->watching);
+    list_init(&ep->watchers);
     int err =
         file_create_anon(t->kernel, "anon_inode:[eventpoll]", O_RDWR, &epoll_ops, ep, t->cred, out);
     if (err)
