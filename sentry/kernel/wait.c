@@ -79,21 +79,38 @@ void wait_remove(struct wait_queue *q, struct wait_entry *e)
     list_del(&e->link);
 }
 
+/* q->lock held. Returns whether any entry took the wake-up. */
+static bool wake_entries(struct wait_queue *q, uint32_t events, int n)
+{
+    struct wait_entry *e, *next;
+    bool taken = false;
+    list_for_each_safe (e, next, &q->entries, link) {
+        if (!(events & (e->mask | POLLERR | POLLHUP)) || !e->wake(e, events))
+            continue;
+        taken = true;
+        if (e->exclusive && --n <= 0)
+            break;
+    }
+    return taken;
+}
+
 void wait_wake_n(struct wait_queue *q, uint32_t events, int n)
 {
     MUTEX_GUARD(&q->lock);
-    struct wait_entry *e, *next;
-    list_for_each_safe (e, next, &q->entries, link) {
-        if (!(events & (e->mask | POLLERR | POLLHUP)))
-            continue;
-        if (e->wake(e, events) && e->exclusive && --n <= 0)
-            break;
-    }
+    wake_entries(q, events, n);
 }
 
 void wait_wake(struct wait_queue *q, uint32_t events)
 {
     wait_wake_n(q, events, 1);
+}
+
+bool wait_wake_nested(struct wait_queue *q, uint32_t events)
+{
+    mutex_lock_nested(&q->lock);
+    bool taken = wake_entries(q, events, 1);
+    mutex_unlock(&q->lock);
+    return taken;
 }
 
 void task_wake(struct task *t)
