@@ -88,6 +88,7 @@ struct kernel {
     struct futex_table *futexes;
     struct loader *loader;
     struct uts_ns uts;
+    uint8_t boot_id[16];    /* random: /proc/sys/kernel/random/boot_id */
     int64_t boot_monotonic; /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
     int ncpus;              /* that applications see */
     struct strace_config *strace;

@@ -1,0 +1,255 @@
+/*
+ * /proc/sys.
+ */
+#include "sentry/fs/proc/proc.h"
+#include "sentry/kernel/kernel.h"
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+static void put_uuid(struct text *out, const uint8_t b[16])
+{
+    for (int k = 0; k < 16; k++)
+        text_add(out, k == 4 || k == 6 || k == 8 || k == 10 ? "-%02x" : "%02x",
+                 k == 6   ? (b[k] & 0x0f) | 0x40
+                 : k == 8 ? (b[k] & 0x3f) | 0x80
+                          : b[k]);
+    text_add(out, "\n");
+}
+
+static int show_boot_id(struct pseudo_ctx *c, struct text *out)
+{
+    put_uuid(out, c->k->boot_id);
+    return 0;
+}
+
+static int show_uuid(UNUSED struct pseudo_ctx *c, struct text *out)
+{
+    uint8_t b[16];
+    if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+        return -EIO;
+    put_uuid(out, b);
+    return 0;
+}
+
+static int show_hostname(struct pseudo_ctx *c, struct text *out)
+{
+    bool domain = c->node->row->name[0] == 'd';
+    mutex_lock(&c->k->uts.lock);
+    text_add(out, "%s\n", domain ? c->k->uts.domainname : c->k->uts.nodename);
+    mutex_unlock(&c->k->uts.lock);
+    return 0;
+}
+
+static int store_hostname(struct pseudo_ctx *c, const char *data, size_t n)
+{
+    char *to = c->node->row->name[0] == 'd' ? c->k->uts.domainname : c->k->uts.nodename;
+    if (c->reader && !task_capable(c->reader, CAP_SYS_ADMIN))
+        return -EPERM;
+    if (n && data[n - 1] == '\n')
+        n--;
+    mutex_lock(&c->k->uts.lock);
+    memset(to, 0, sizeof(c->k->uts.nodename));
+    memcpy(to, data, MIN(n, sizeof(c->k->uts.nodename) - 1));
+    mutex_unlock(&c->k->uts.lock);
+    return 0;
+}
+
+static int show_threads_max(struct pseudo_ctx *c, struct text *out)
+{
+    text_add(out, "%d\n", c->k->max_tasks);
+    return 0;
+}
+
+/* ---- vm: what the memory managers look at ---- */
+
+static int store_number(const char *data, unsigned long max, unsigned long *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long v = strtoul(data, &end, 10);
+    if (end == data || errno || (*end && *end != '\n') || v > max)
+        return -EINVAL;
+    *out = v;
+    return 0;
+}
+
+static int show_max_map_count(struct pseudo_ctx *c, struct text *out)
+{
+    text_add(out, "%u\n", (unsigned)c->k->mm_config.max_map_count);
+    return 0;
+}
+
+static int store_max_map_count(struct pseudo_ctx *c, const char *data, UNUSED size_t n)
+{
+    unsigned long v;
+    int err = store_number(data, INT32_MAX, &v);
+    if (!err)
+        c->k->mm_config.max_map_count = (uint32_t)v;
+    return err;
+}
+
+static int show_overcommit(struct pseudo_ctx *c, struct text *out)
+{
+    text_add(out, "%u\n", (unsigned)c->k->mm_config.overcommit);
+    return 0;
+}
+
+static int store_overcommit(struct pseudo_ctx *c, const char *data, UNUSED size_t n)
+{
+    unsigned long v;
+    int err = store_number(data, 2, &v);
+    if (!err)
+        c->k->mm_config.overcommit = (uint32_t)v;
+    return err;
+}
+
+static int show_min_addr(struct pseudo_ctx *c, struct text *out)
+{
+    text_add(out, "%llu\n", (unsigned long long)c->k->mm_config.min_addr);
+    return 0;
+}
+
+static const struct pseudo_row random_rows[] = {
+    PSEUDO_FILE("boot_id", show_boot_id),
+    PSEUDO_CONST("entropy_avail", "256\n"),
+    PSEUDO_CONST("poolsize", "256\n"),
+    PSEUDO_CONST("urandom_min_reseed_secs", "60\n"),
+    PSEUDO_FILE("uuid", show_uuid),
+    PSEUDO_CONST("write_wakeup_threshold", "256\n"),
+    {.name = NULL},
+};
+
+static const struct pseudo_row yama_rows[] = {
+    PSEUDO_CONST("ptrace_scope", "0\n"),
+    {.name = NULL},
+};
+
+#define TEXT(x) TEXT_(x)
+#define TEXT_(x) #x
+#define ROW_RW(n, s, st)                                                                           \
+    {                                                                                              \
+        .name = n, .mode = S_IFREG | 0644, .show = s, .store = st                                  \
+    }
+
+static const struct pseudo_row kernel_rows[] = {
+    PSEUDO_CONST("cap_last_cap", TEXT(CAP_LAST_CAP) "\n"),
+    PSEUDO_CONST("core_pattern", "core\n"),
+    PSEUDO_CONST("core_uses_pid", "0\n"),
+    PSEUDO_CONST("dmesg_restrict", "1\n"),
+    ROW_RW("domainname", show_hostname, store_hostname),
+    ROW_RW("hostname", show_hostname, store_hostname),
+    PSEUDO_CONST("io_uring_disabled", "2\n"),
+    PSEUDO_CONST("kptr_restrict", "2\n"),
+    PSEUDO_CONST("msgmax", "8192\n"),
+    PSEUDO_CONST("msgmnb", "16384\n"),
+    PSEUDO_CONST("msgmni", "32000\n"),
+    PSEUDO_CONST("ngroups_max", "65536\n"),
+    PSEUDO_CONST("osrelease", KERNEL_RELEASE "\n"),
+    PSEUDO_CONST("ostype", KERNEL_SYSNAME "\n"),
+    PSEUDO_CONST("overflowgid", "65534\n"),
+    PSEUDO_CONST("overflowuid", "65534\n"),
+    PSEUDO_CONST("perf_event_paranoid", "4\n"),
+    PSEUDO_CONST("pid_max", TEXT(KERNEL_PID_MAX) "\n"),
+    PSEUDO_CONST("printk", "4\t4\t1\t7\n"),
+    PSEUDO_DIR("random", random_rows),
+    PSEUDO_CONST("randomize_va_space", "2\n"),
+    PSEUDO_CONST("sched_child_runs_first", "0\n"),
+    PSEUDO_CONST("sem", "32000\t1024000000\t500\t32000\n"),
+    PSEUDO_CONST("shmall", "18446744073692774399\n"),
+    PSEUDO_CONST("shmmax", "18446744073692774399\n"),
+    PSEUDO_CONST("shmmni", "4096\n"),
+    PSEUDO_CONST("tainted", "0\n"),
+    PSEUDO_FILE("threads-max", show_threads_max),
+    PSEUDO_CONST("unprivileged_bpf_disabled", "2\n"),
+    PSEUDO_CONST("version", KERNEL_VERSION "\n"),
+    PSEUDO_DIR("yama", yama_rows),
+    {.name = NULL},
+};
+
+static const struct pseudo_row vm_rows[] = {
+    PSEUDO_CONST("dirty_background_ratio", "10\n"),
+    PSEUDO_CONST("dirty_ratio", "20\n"),
+    ROW_RW("max_map_count", show_max_map_count, store_max_map_count),
+    PSEUDO_CONST("min_free_kbytes", "67584\n"),
+    PSEUDO_FILE("mmap_min_addr", show_min_addr),
+    PSEUDO_CONST("nr_hugepages", "0\n"),
+    PSEUDO_CONST("nr_overcommit_hugepages", "0\n"),
+    PSEUDO_CONST("overcommit_kbytes", "0\n"),
+    ROW_RW("overcommit_memory", show_overcommit, store_overcommit),
+    PSEUDO_CONST("overcommit_ratio", "50\n"),
+    PSEUDO_CONST("swappiness", "60\n"),
+    PSEUDO_CONST("unprivileged_userfaultfd", "0\n"),
+    PSEUDO_CONST("vfs_cache_pressure", "100\n"),
+    PSEUDO_CONST("zone_reclaim_mode", "0\n"),
+    {.name = NULL},
+};
+
+static const struct pseudo_row inotify_rows[] = {
+    PSEUDO_CONST("max_queued_events", "16384\n"),
+    PSEUDO_CONST("max_user_instances", "128\n"),
+    PSEUDO_CONST("max_user_watches", "65536\n"),
+    {.name = NULL},
+};
+static const struct pseudo_row epoll_rows[] = {
+    PSEUDO_CONST("max_user_watches", "1048576\n"),
+    {.name = NULL},
+};
+static const struct pseudo_row mqueue_rows[] = {
+    PSEUDO_CONST("msg_default", "10\n"),       PSEUDO_CONST("msg_max", "10\n"),
+    PSEUDO_CONST("msgsize_default", "8192\n"), PSEUDO_CONST("msgsize_max", "8192\n"),
+    PSEUDO_CONST("queues_max", "256\n"),       {.name = NULL},
+};
+
+static const struct pseudo_row fs_rows[] = {
+    PSEUDO_CONST("aio-max-nr", "65536\n"),
+    PSEUDO_CONST("aio-nr", "0\n"),
+    PSEUDO_DIR("epoll", epoll_rows),
+    PSEUDO_CONST("file-max", "9223372036854775807\n"),
+    PSEUDO_CONST("file-nr", "0\t0\t9223372036854775807\n"),
+    PSEUDO_DIR("inotify", inotify_rows),
+    PSEUDO_CONST("lease-break-time", "45\n"),
+    PSEUDO_DIR("mqueue", mqueue_rows),
+    PSEUDO_CONST("nr_open", "1048576\n"),
+    PSEUDO_CONST("overflowgid", "65534\n"),
+    PSEUDO_CONST("overflowuid", "65534\n"),
+    PSEUDO_CONST("pipe-max-size", "1048576\n"),
+    PSEUDO_CONST("pipe-user-pages-hard", "0\n"),
+    PSEUDO_CONST("pipe-user-pages-soft", "16384\n"),
+    PSEUDO_CONST("protected_fifos", "0\n"),
+    PSEUDO_CONST("protected_hardlinks", "0\n"),
+    PSEUDO_CONST("protected_regular", "0\n"),
+    PSEUDO_CONST("protected_symlinks", "0\n"),
+    PSEUDO_CONST("suid_dumpable", "0\n"),
+    {.name = NULL},
+};
+
+static const struct pseudo_row core_rows[] = {
+    PSEUDO_CONST("rmem_default", "212992\n"), PSEUDO_CONST("rmem_max", "212992\n"),
+    PSEUDO_CONST("somaxconn", "4096\n"),      PSEUDO_CONST("wmem_default", "212992\n"),
+    PSEUDO_CONST("wmem_max", "212992\n"),     {.name = NULL},
+};
+static const struct pseudo_row unix_rows[] = {
+    PSEUDO_CONST("max_dgram_qlen", "512\n"),
+    {.name = NULL},
+};
+static const struct pseudo_row net_rows[] = {
+    PSEUDO_DIR("core", core_rows),
+    PSEUDO_DIR("unix", unix_rows),
+    {.name = NULL},
+};
+
+static const struct pseudo_row empty_rows[] = {{.name = NULL}};
+
+const struct pseudo_row proc_sys_rows[] = {
+    PSEUDO_DIR("debug", empty_rows),
+    PSEUDO_DIR("dev", empty_rows),
+    PSEUDO_DIR("fs", fs_rows),
+    PSEUDO_DIR("kernel", kernel_rows),
+    PSEUDO_DIR("net", net_rows),
+    PSEUDO_DIR("vm", vm_rows),
+    {.name = NULL},
+};
