@@ -41,6 +41,7 @@ static void drop_stub(struct ptrace_context *c)
 
 static enum switch_reason stub_died(struct ptrace_context *c)
 {
+    placement_detach(&c->platform->placement, &c->host->placed, &c->stub->cpu);
     stub_thread_died(c->stub);
     c->stub = NULL;
     return SWITCH_DEAD;
@@ -144,8 +145,7 @@ static enum switch_reason context_run(struct context *base, struct address_space
             atomic_store(&c->kicked, false);
             return SWITCH_INTERRUPTED;
         }
-        atomic_store_explicit(&c->host->placed.stops, c->host->placed.stops + 1,
-                              memory_order_relaxed);
+        placed_stopped(&c->platform->placement, &c->host->placed);
         if (unlikely(!WIFSTOPPED(status)))
             return stub_died(c);
         if (unlikely(ptrace(PTRACE_GETREGS, c->stub->tid, NULL, &ac->regs) < 0)) {
@@ -192,7 +192,7 @@ static void context_interrupt(struct context *base)
 static void context_will_block(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
-    placement_sleep(&c->platform->placement, &c->host->placed);
+    placement_sleep(&c->host->placed);
 }
 
 static void context_did_unblock(struct context *base)
@@ -205,7 +205,7 @@ static void context_release(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
     drop_stub(c);
-    placement_sleep(&c->platform->placement, &c->host->placed);
+    placement_sleep(&c->host->placed);
     free(c);
 }
 

@@ -1,10 +1,20 @@
 #include "platform/ptrace/placement.h"
 #include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#define TICK_MS 4
+#define LONELY_TICK_MS 10 /* one task at most: there is nothing to balance */
 #define IDLE_TICKS 3
+/* What it costs a task to have a CPU of its own, each time it wakes: the CPU wakes, too. */
+#define WAKE_COST_NS 100000.0
+/* Tasks that wake this often and together want less than this much are better off together. */
+#define CHATTY_WAKES_PER_TICK 4
+#define CHATTY_STRETCH_NS 100000
+#define GATHER_LOAD 1.2
+#define GATHER_AGAIN_TICKS 250 /* after having been spread */
 
 static uint64_t now_ns(void)
 {
@@ -13,18 +23,24 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-void placement_init(struct placement *pl)
+int placement_init(struct placement *pl)
 {
     mutex_init(&pl->lock, LOCK_PLATFORM_CPU);
     list_init(&pl->all);
     pl->wake_fd = -1;
     if (sched_getaffinity(0, sizeof(pl->allowed), &pl->allowed) < 0)
-        CPU_ZERO(&pl->allowed);
+        CPU_ZERO(&pl->allowed); /* a machine too large for us: nothing is pinned */
     pl->ncpus = CPU_COUNT(&pl->allowed);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET((size_t)cpu, &pl->allowed))
+            pl->cpu_limit = cpu + 1;
+    pl->load = calloc((size_t)pl->cpu_limit + 1, sizeof(*pl->load));
+    return pl->load ? 0 : -ENOMEM;
 }
 
 void placement_destroy(struct placement *pl)
 {
+    free(pl->load);
     mutex_destroy(&pl->lock);
 }
 
@@ -47,16 +63,24 @@ void placement_arm(struct placement *pl)
         atomic_store(&pl->ticking, false);
 }
 
+/* Where the calling thread is, if it may be pinned there. */
+static int current_cpu(struct placement *pl)
+{
+    if (pl->ncpus < 2)
+        return -1;
+    int cpu = sched_getcpu();
+    return cpu >= 0 && cpu < pl->cpu_limit && CPU_ISSET((size_t)cpu, &pl->allowed) ? cpu : -1;
+}
+
 void placement_add(struct placement *pl, struct placed *pd)
 {
     pd->tid = gettid();
-    int cpu = pl->ncpus > 1 ? sched_getcpu() : -1;
-    if (cpu >= 0 && placement_pin(pl, 0, cpu) < 0)
+    int cpu = current_cpu(pl);
+    if (cpu >= 0 && placement_pin(pl, pd->tid, cpu) < 0)
         cpu = -1;
     atomic_store(&pd->cpu, cpu);
-    mutex_lock(&pl->lock);
+    MUTEX_GUARD(&pl->lock);
     list_add_tail(&pl->all, &pd->link);
-    mutex_unlock(&pl->lock);
 }
 
 void placement_remove(struct placement *pl, struct placed *pd)
@@ -67,35 +91,221 @@ void placement_remove(struct placement *pl, struct placed *pd)
         placement_pin(pl, pd->tid, -1);
 }
 
-void placement_sleep(struct placement *pl, struct placed *pd)
+void placement_attach(struct placement *pl, struct placed *pd, pid_t tid, int *cpu)
 {
-    (void)pl;
-    uint64_t since = atomic_load_explicit(&pd->runnable_since, memory_order_relaxed);
-    uint64_t total = atomic_load_explicit(&pd->runnable_time, memory_order_relaxed);
-    if (since)
-        total += now_ns() - since;
-    atomic_store_explicit(&pd->runnable_time, total, memory_order_relaxed);
-    atomic_store_explicit(&pd->runnable_since, 0, memory_order_relaxed);
+    MUTEX_GUARD(&pl->lock);
+    int home = placed_cpu(pd);
+    if (*cpu != home && placement_pin(pl, tid, home) == 0)
+        *cpu = home;
+    pd->stub = tid;
+}
+
+void placement_detach(struct placement *pl, struct placed *pd, int *cpu)
+{
+    MUTEX_GUARD(&pl->lock);
+    pd->stub = 0;
+    *cpu = placed_cpu(pd);
+}
+
+void placement_sleep(struct placed *pd)
+{
+    uint64_t since = atomic_load_explicit(&pd->awake_since, memory_order_relaxed);
+    if (!since)
+        return;
+    uint64_t total = atomic_load_explicit(&pd->awake_time, memory_order_relaxed);
+    atomic_store_explicit(&pd->awake_time, total + now_ns() - since, memory_order_relaxed);
+    atomic_store_explicit(&pd->awake_since, 0, memory_order_relaxed);
 }
 
 void placement_wake(struct placement *pl, struct placed *pd)
 {
-    atomic_store_explicit(&pd->runnable_since, now_ns(), memory_order_relaxed);
-    atomic_fetch_add_explicit(&pd->wakes, 1, memory_order_relaxed);
+    uint64_t n = atomic_load_explicit(&pd->wakes, memory_order_relaxed);
+    atomic_store_explicit(&pd->awake_since, now_ns(), memory_order_relaxed);
+    atomic_store_explicit(&pd->wakes, n + 1, memory_order_relaxed);
     placement_arm(pl);
 }
 
-bool placement_tick(struct placement *pl, bool needed)
+/* Both go to cpu. */
+static void move(struct placement *pl, struct placed *pd, int cpu)
+{
+    lock_assert_held(&pl->lock);
+    if (placement_pin(pl, pd->tid, cpu) < 0)
+        return; /* it has exited, or may not run there any more */
+    if (pd->stub)
+        placement_pin(pl, pd->stub, cpu);
+    atomic_store_explicit(&pd->cpu, cpu, memory_order_relaxed);
+}
+
+static void let_go(struct placement *pl, struct placed *pd)
+{
+    lock_assert_held(&pl->lock);
+    if (!pd->stub)
+        return;
+    placement_pin(pl, pd->tid, -1);
+    placement_pin(pl, pd->stub, -1);
+    atomic_store_explicit(&pd->let_go, true, memory_order_relaxed);
+}
+
+void placement_return(struct placement *pl, struct placed *pd)
 {
     MUTEX_GUARD(&pl->lock);
-    bool active = needed;
+    int cpu = current_cpu(pl);
+    move(pl, pd, cpu >= 0 ? cpu : placed_cpu(pd));
+    atomic_store_explicit(&pd->let_go, false, memory_order_relaxed);
+}
+
+/* What the task did since the last tick, `period` ns ago. */
+static void sample(struct placed *pd, uint64_t now, uint64_t period)
+{
+    uint64_t since = atomic_load_explicit(&pd->awake_since, memory_order_relaxed);
+    uint64_t awake = atomic_load_explicit(&pd->awake_time, memory_order_relaxed);
+    uint64_t wakes = atomic_load_explicit(&pd->wakes, memory_order_relaxed);
+    uint64_t stops = atomic_load_explicit(&pd->stops, memory_order_relaxed);
+    if (since && now > since)
+        awake += now - since;
+    /* The two were not read at one moment: a stretch may have been counted twice, or not at all. */
+    uint64_t ran = awake > pd->seen_awake ? awake - pd->seen_awake : 0;
+    ran = MIN(ran, period);
+    pd->share = (double)ran / (double)period;
+    pd->woken = wakes - pd->seen_wakes;
+    pd->stretch = pd->woken ? ran / pd->woken : ran;
+    pd->computes = since && stops == pd->seen_stops && ran == period;
+    pd->seen_awake = awake;
+    pd->seen_wakes = wakes;
+    pd->seen_stops = stops;
+}
+
+/* Returns how many tasks were awake. */
+static int sample_all(struct placement *pl, uint64_t now, uint64_t period)
+{
+    int awake = 0;
+    double floating = 0;
+    for (int cpu = 0; cpu < pl->cpu_limit; cpu++)
+        pl->load[cpu] = 0;
     struct placed *pd;
-    list_for_each (pd, &pl->all, link)
-        active |= atomic_load_explicit(&pd->runnable_since, memory_order_relaxed) != 0;
-    pl->idle_ticks = active ? 0 : pl->idle_ticks + 1;
+    list_for_each (pd, &pl->all, link) {
+        sample(pd, now, period);
+        awake += pd->share > 0;
+        int cpu = placed_cpu(pd);
+        if (cpu < 0 || atomic_load_explicit(&pd->let_go, memory_order_relaxed))
+            floating += pd->share;
+        else
+            pl->load[cpu] += pd->share;
+    }
+    for (int cpu = 0; cpu < pl->cpu_limit; cpu++)
+        pl->load[cpu] += floating / pl->ncpus;
+    return awake;
+}
+
+static void find_extremes(struct placement *pl, int *busiest, int *idlest)
+{
+    *busiest = *idlest = -1;
+    for (int cpu = 0; cpu < pl->cpu_limit; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &pl->allowed))
+            continue;
+        if (*busiest < 0 || pl->load[cpu] > pl->load[*busiest])
+            *busiest = cpu;
+        if (*idlest < 0 || pl->load[cpu] < pl->load[*idlest])
+            *idlest = cpu;
+    }
+}
+
+/*
+ * Nanoseconds that a task gains in each of its stretches by moving. Of `stretch`, it has run only
+ * one part in load(from); there it would be one part in load(to) + its own share.
+ */
+static double gain_of_moving(struct placement *pl, struct placed *pd, int from, int to)
+{
+    double there = MAX(pl->load[to] + pd->share, 1.0);
+    return (double)pd->stretch * (1 - there / MAX(pl->load[from], 1.0));
+}
+
+static bool spread_one(struct placement *pl)
+{
+    int from, to;
+    find_extremes(pl, &from, &to);
+    if (from < 0 || from == to)
+        return false;
+    struct placed *pd, *best = NULL;
+    double best_gain = WAKE_COST_NS;
+    list_for_each (pd, &pl->all, link) {
+        if (placed_cpu(pd) != from || pd->share == 0 ||
+            atomic_load_explicit(&pd->let_go, memory_order_relaxed))
+            continue;
+        double gain = gain_of_moving(pl, pd, from, to);
+        if (gain > best_gain) {
+            best = pd;
+            best_gain = gain;
+        }
+    }
+    if (!best)
+        return false;
+    move(pl, best, to);
+    best->spread_at = pl->ticks;
+    pl->load[from] -= best->share;
+    pl->load[to] += best->share;
+    return true;
+}
+
+static bool is_chatty(struct placement *pl, struct placed *pd)
+{
+    return pd->woken >= CHATTY_WAKES_PER_TICK && pd->stretch < CHATTY_STRETCH_NS &&
+           (!pd->spread_at || pl->ticks - pd->spread_at > GATHER_AGAIN_TICKS);
+}
+
+/* Moves one chatty task to the CPU of another, if both CPUs together have time for it. */
+static void gather_one(struct placement *pl)
+{
+    struct placed *pd, *first = NULL;
+    list_for_each (pd, &pl->all, link) {
+        int cpu = placed_cpu(pd);
+        if (cpu < 0 || !is_chatty(pl, pd))
+            continue;
+        if (!first) {
+            first = pd;
+            continue;
+        }
+        int home = placed_cpu(first);
+        if (cpu != home && pl->load[cpu] + pl->load[home] < GATHER_LOAD) {
+            move(pl, pd, home);
+            return;
+        }
+    }
+}
+
+static void let_computing_go(struct placement *pl)
+{
+    struct placed *pd;
+    list_for_each (pd, &pl->all, link) {
+        if (pd->computes && placed_cpu(pd) >= 0 &&
+            !atomic_load_explicit(&pd->let_go, memory_order_relaxed))
+            let_go(pl, pd);
+    }
+}
+
+int placement_tick(struct placement *pl, bool needed)
+{
+    MUTEX_GUARD(&pl->lock);
+    uint64_t now = now_ns();
+    uint64_t period = pl->last_tick ? now - pl->last_tick : (uint64_t)TICK_MS * 1000000;
+    pl->last_tick = now;
+    pl->ticks++;
+    int awake = sample_all(pl, now, period ? period : 1);
+    if (pl->ncpus > 1 && awake > 1) {
+        bool moved = false;
+        for (int i = 0; i < 4 * pl->ncpus && spread_one(pl); i++)
+            moved = true;
+        if (!moved)
+            gather_one(pl);
+    }
+    if (pl->ncpus > 1)
+        let_computing_go(pl);
+
+    pl->idle_ticks = awake > 0 || needed ? 0 : pl->idle_ticks + 1;
     if (pl->idle_ticks < IDLE_TICKS)
-        return true;
+        return awake > 1 ? TICK_MS : LONELY_TICK_MS;
     pl->idle_ticks = 0;
+    pl->last_tick = 0;
     atomic_store(&pl->ticking, false);
-    return false;
+    return -1;
 }

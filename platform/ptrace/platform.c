@@ -231,8 +231,10 @@ static int ptrace_create(struct platform **out, char *why, size_t why_size)
     struct ptrace_platform *p = alloc_platform();
     if (!p)
         return -ENOMEM;
-    placement_init(&p->placement);
-    int err = set_up(p);
+    int err = placement_init(&p->placement);
+    p->boot_step = "memory";
+    if (!err)
+        err = set_up(p);
     if (err) {
         snprintf(why, why_size, "ptrace platform: %s: %s", p->boot_step, strerror(-err));
         platform_release(&p->base);

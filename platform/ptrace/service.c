@@ -10,7 +10,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define TICK_MS 5
 #define WAKE_EVENT UINT64_MAX
 
 /* If it was asked for. */
@@ -54,18 +53,16 @@ static void *service_main(void *arg)
 {
     struct ptrace_platform *p = arg;
     prctl(PR_SET_NAME, "picket-service");
-    bool ticking = false;
+    int timeout = -1;
     while (!atomic_load(&p->stopping)) {
         struct epoll_event events[16];
-        int n = epoll_wait(p->epoll_fd, events, ARRAY_SIZE(events), ticking ? TICK_MS : -1);
+        int n = epoll_wait(p->epoll_fd, events, ARRAY_SIZE(events), timeout);
         for (int i = 0; i < n; i++)
             handle_event(p, events[i].data.u64);
         make_master(p);
-        ticking = atomic_load(&p->placement.ticking);
-        if (ticking) {
-            bool waiting = stub_process_unstick_all(p);
-            ticking = placement_tick(&p->placement, waiting);
-        }
+        timeout = -1;
+        if (atomic_load(&p->placement.ticking))
+            timeout = placement_tick(&p->placement, stub_process_unstick_all(p));
     }
     return NULL;
 }

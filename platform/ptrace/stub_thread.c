@@ -191,17 +191,14 @@ int stub_thread_get(struct host_thread *h, struct stub_process *sp, struct stub_
         if (err)
             return err;
     }
-    int cpu = placed_cpu(&h->placed);
-    if (cpu != found->cpu && placement_pin(&h->platform->placement, found->tid, cpu) == 0)
-        found->cpu = cpu;
-    atomic_store_explicit(&h->placed.stub, found->tid, memory_order_relaxed);
+    placement_attach(&h->platform->placement, &h->placed, found->tid, &found->cpu);
     *out = found;
     return 0;
 }
 
 void stub_thread_recycle(struct host_thread *h, struct stub_thread *st)
 {
-    atomic_store_explicit(&h->placed.stub, 0, memory_order_relaxed);
+    placement_detach(&h->platform->placement, &h->placed, &st->cpu);
     st->used = true;
     if (atomic_load(&st->process->dead) || h->nidle == MAX_IDLE_THREADS) {
         stub_thread_dismiss(st);
