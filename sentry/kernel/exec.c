@@ -174,8 +174,8 @@ static void install(struct task *t, struct load_result *new, struct cred *cred, 
     fpu_reset(t);
 }
 
-long task_exec(struct task *t, struct file *file, const char *path, struct exec_strings *argv,
-               struct exec_strings *envp)
+long task_exec(struct task *t, struct file *file, const struct exec_name *name,
+               struct exec_strings *argv, struct exec_strings *envp)
 {
     bool secure;
     struct cred *cred = exec_cred(t, file, &secure);
@@ -185,7 +185,7 @@ long task_exec(struct task *t, struct file *file, const char *path, struct exec_
         .task = t,
         .cred = cred,
         .file = file,
-        .path = path,
+        .name = *name,
         .argv = *argv,
         .envp = *envp,
         .limits = &t->tg->mm_limits,

@@ -226,7 +226,7 @@ static int load_program(struct task *t, struct file *file, const char *path)
         .task = t,
         .cred = t->cred,
         .file = file,
-        .path = path,
+        .name = {.path = path},
         .limits = &t->tg->mm_limits,
         .stack_limit = task_rlimit(t, RLIMIT_STACK),
         .randomize = true,

@@ -65,8 +65,9 @@ struct load_request;
 /* Path, argv and envp were copied in; takes over nothing. Does not return to the old program if it
  * succeeds (returns 0 with new registers). */
 struct exec_strings;
-long task_exec(struct task *t, struct file *file, const char *path, struct exec_strings *argv,
-               struct exec_strings *envp);
+struct exec_name;
+long task_exec(struct task *t, struct file *file, const struct exec_name *name,
+               struct exec_strings *argv, struct exec_strings *envp);
 
 /* ---- exit.c ---- */
 

@@ -313,6 +313,24 @@ static void set_comm(char comm[16], const char *path)
     strncpy(comm, slash ? slash + 1 : path, 15);
 }
 
+/* The command's name: the last part of the path, or for a program that was only a descriptor, of
+ * the file's path. */
+static void name_program(struct load *ld, char comm[16])
+{
+    static const char deleted[] = " (deleted)";
+    char path[PATH_MAX];
+
+    if (!ld->rq->name.nameless ||
+        vfs_path_string(ld->rq->task, &ld->program->path, path, sizeof(path)) < 0) {
+        set_comm(comm, ld->rq->name.path);
+        return;
+    }
+    size_t length = strlen(path), suffix = sizeof(deleted) - 1;
+    if (length > suffix && strcmp(path + length - suffix, deleted) == 0)
+        path[length - suffix] = '\0';
+    set_comm(comm, path);
+}
+
 /* Linux starts a program that was given no arguments with an empty argv[0]. */
 static int check_strings(struct load_request *rq)
 {
@@ -322,7 +340,7 @@ static int check_strings(struct load_request *rq)
             return err;
     }
     uint64_t limit = exec_strings_limit(rq->stack_limit);
-    uint64_t bytes = rq->argv.length + rq->envp.length + strlen(rq->path) + 1 +
+    uint64_t bytes = rq->argv.length + rq->envp.length + strlen(rq->name.path) + 1 +
                      (rq->argv.count + rq->envp.count) * sizeof(gva_t);
     return bytes <= limit ? 0 : -E2BIG;
 }
@@ -349,7 +367,7 @@ int loader_load(struct loader *l, struct load_request *rq, struct load_result *o
         out->mm = ld->mm;
         out->exe = file_get(ld->program);
         set_registers(&out->arch, ld->interp ? ld->interp_entry : ld->bias + ld->image.entry, sp);
-        set_comm(out->comm, rq->path);
+        name_program(ld, out->comm);
     }
     if (ld->interp)
         file_put(ld->interp);

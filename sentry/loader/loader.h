@@ -28,13 +28,19 @@ MUST_CHECK int exec_strings_copy_in(struct exec_strings *s, struct mm *mm, gva_t
 MUST_CHECK int exec_strings_from(struct exec_strings *s, char *const *strings);
 void exec_strings_release(struct exec_strings *s);
 
+/* What the program is called. */
+struct exec_name {
+    const char *path;  /* as given: AT_EXECFN, argv[1] of a script; its last part is the comm */
+    bool inaccessible; /* path leads through a close-on-exec descriptor: an interpreter could not
+                          open it, so a script is -ENOENT */
+    bool nameless;     /* path is nothing but a descriptor: the file's own name is the comm */
+};
+
 struct load_request {
-    struct task *task;              /* for path walks (interpreters) */
-    const struct cred *cred;        /* of the new program: AT_UID and the like */
-    struct file *file;              /* opened for execution; a reference is taken if it stays */
-    const char *path;               /* as given: AT_EXECFN, and argv[1] of a script */
-    bool path_inaccessible;         /* path leads through a close-on-exec descriptor: an interpreter
-                                       could not open it, so a script is -ENOENT */
+    struct task *task;       /* for path walks (interpreters) */
+    const struct cred *cred; /* of the new program: AT_UID and the like */
+    struct file *file;       /* opened for execution; a reference is taken if it stays */
+    struct exec_name name;
     struct exec_strings argv, envp; /* may be changed by a script's #! line */
     const struct mm_limits *limits;
     uint64_t stack_limit;

@@ -42,7 +42,7 @@ int script_resolve(struct load_request *rq, struct file **program)
     char buf[SCRIPT_LINE_SIZE];
     struct script_line line;
     char name[SCRIPT_LINE_SIZE]; /* of the interpreter that turned out to be a script */
-    const char *script = rq->path;
+    const char *script = rq->name.path;
     struct file *f = file_get(rq->file);
     int err;
 
@@ -51,7 +51,7 @@ int script_resolve(struct load_request *rq, struct file **program)
         if (err || !script_is(buf))
             break;
         err = script_parse(buf, &line);
-        if (!err && rq->path_inaccessible)
+        if (!err && rq->name.inaccessible)
             err = -ENOENT;
         if (!err)
             err = rewrite_argv(&rq->argv, &line, script);

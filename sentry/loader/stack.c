@@ -105,7 +105,7 @@ static void make_plan(struct plan *p, const struct load *ld, const struct auxv *
 {
     const struct load_request *rq = ld->rq;
 
-    p->execfn = ld->layout.stack_top - sizeof(gva_t) - (strlen(rq->path) + 1);
+    p->execfn = ld->layout.stack_top - sizeof(gva_t) - (strlen(rq->name.path) + 1);
     p->env = p->execfn - rq->envp.length;
     p->args = p->env - rq->argv.length;
 
@@ -154,7 +154,7 @@ static void write_block(char *block, const struct plan *p, const struct load *ld
     put(block, p, p->platform, platform_name, sizeof(platform_name));
     put(block, p, p->args, rq->argv.data, rq->argv.length);
     put(block, p, p->env, rq->envp.data, rq->envp.length);
-    put(block, p, p->execfn, rq->path, strlen(rq->path) + 1);
+    put(block, p, p->execfn, rq->name.path, strlen(rq->name.path) + 1);
 }
 
 static int map_stack(struct load *ld, gva_t sp)

@@ -7,6 +7,7 @@
 #include "sentry/loader/loader.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/vfs.h"
+#include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
@@ -160,6 +161,23 @@ SYSCALL(setns)
 
 /* ---- another program ---- */
 
+/* A program that was found from a descriptor has a path of its own: AT_EXECFN, and what the
+ * interpreter of a script opens. */
+static long exec_named(struct task *t, struct file *file, int dfd, const char *path,
+                       struct exec_strings *argv, struct exec_strings *envp)
+{
+    char fd_path[32 + PATH_MAX];
+    struct exec_name name = {.path = path};
+
+    if (dfd != AT_FDCWD && path[0] != '/') {
+        snprintf(fd_path, sizeof(fd_path), "/dev/fd/%d%s%s", dfd, path[0] ? "/" : "", path);
+        name.path = fd_path;
+        name.inaccessible = fd_get_cloexec(t, dfd) > 0;
+        name.nameless = path[0] == '\0';
+    }
+    return task_exec(t, file, &name, argv, envp);
+}
+
 static long do_execve(struct task *t, int dfd, gva_t path_addr, gva_t argv_addr, gva_t envp_addr,
                       int flags)
 {
@@ -177,16 +195,8 @@ static long do_execve(struct task *t, int dfd, gva_t path_addr, gva_t argv_addr,
         err = exec_strings_copy_in(&argv, t->mm, argv_addr, stack);
     if (!err)
         err = exec_strings_copy_in(&envp, t->mm, envp_addr, stack);
-    /* What AT_EXECFN and scripts see of a program that has no path. */
-    char name[64 + 4096];
-    if (dfd == AT_FDCWD || path[0] == '/')
-        snprintf(name, sizeof(name), "%s", path);
-    else if (path[0])
-        snprintf(name, sizeof(name), "/dev/fd/%d/%s", dfd, path);
-    else
-        snprintf(name, sizeof(name), "/dev/fd/%d", dfd);
     if (!err)
-        err = task_exec(t, file, name, &argv, &envp);
+        err = exec_named(t, file, dfd, path, &argv, &envp);
     if (file)
         file_put(file);
     exec_strings_release(&argv);
