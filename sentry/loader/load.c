@@ -309,8 +309,9 @@ static void set_registers(struct arch_context *ac, gva_t entry, gva_t sp)
 static void set_comm(char comm[16], const char *path)
 {
     const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
     memset(comm, 0, 16);
-    strncpy(comm, slash ? slash + 1 : path, 15);
+    memcpy(comm, name, strnlen(name, 15));
 }
 
 /* The command's name: the last part of the path, or for a program that was only a descriptor, of
