@@ -17,10 +17,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Code of the child: the sanitizers' run-time libraries are the sentry's. */
+#define IN_CHILD __attribute__((noinline, no_sanitize("address", "thread", "undefined")))
+
 extern const char ptrace_stub_begin[], ptrace_stub_master[], ptrace_stub_exit[];
 
-__attribute__((no_sanitize("address", "thread", "undefined"))) uint64_t
-stub_address(const char *label)
+IN_CHILD uint64_t stub_address(const char *label)
 {
     return STUB_CODE + (uint64_t)(label - ptrace_stub_begin);
 }
@@ -61,8 +63,7 @@ static const struct sock_filter stub_filter[] = {
 };
 
 /* A system call that touches nothing of libc: errno is the sentry's, and the child is not it. */
-static inline __attribute__((always_inline)) long raw_call(long nr, long a, long b, long c, long d,
-                                                           long e, long f)
+static IN_CHILD long raw_call(long nr, long a, long b, long c, long d, long e, long f)
 {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
@@ -84,7 +85,7 @@ struct raw_sigaction {
  * Stub threads stop at their faults, and the handler never runs. But without one the kernel would
  * take a signal like these from outside for the end of the process.
  */
-static inline __attribute__((always_inline)) bool catch_faults(uint64_t handler)
+static IN_CHILD bool catch_faults(uint64_t handler)
 {
     const struct raw_sigaction sa = {.handler = handler};
     const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
@@ -95,8 +96,8 @@ static inline __attribute__((always_inline)) bool catch_faults(uint64_t handler)
 }
 
 /* The child's life as C: until it jumps into the stub. Anything that fails ends it. */
-static NORETURN __attribute__((no_sanitize("address", "thread", "undefined"))) void
-become_stub(int command_fd, long page_offset, long sentry, uint64_t entry)
+static NORETURN IN_CHILD void become_stub(int command_fd, long page_offset, long sentry,
+                                          uint64_t entry)
 {
     static const char name[] = "picket-stub";
     static const struct sock_fprog program = {ARRAY_SIZE(stub_filter),
