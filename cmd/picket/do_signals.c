@@ -9,12 +9,14 @@
 #include "cmd/picket/do.h"
 
 #include <errno.h>
-#include <string.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SECOND_WITHIN_NS 2000000000ll
-#define KILL_TAKES_SECONDS 5
+#define KILL_TAKES_MS 5000
 
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
@@ -25,52 +27,89 @@ static int64_t now_ns(void)
     return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
-/* SIGKILL for everything; leaves hard if that does not end it. Does not return. */
-static NORETURN void end_sandbox(struct do_signals *s, struct kernel *k, int sig)
+/* The next signal, or 0 if do_signals_stop was called or the time is over. */
+static int next_signal(struct do_signals *s, int timeout_ms)
 {
-    const struct timespec timeout = {.tv_sec = KILL_TAKES_SECONDS};
+    struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
+                           {.fd = s->stop_fd, .events = POLLIN}};
+    struct signalfd_siginfo info;
+    int n;
+    do
+        n = poll(fds, ARRAY_SIZE(fds), timeout_ms);
+    while (n < 0 && errno == EINTR);
+    if (n <= 0 || fds[1].revents)
+        return 0;
+    return read(s->signal_fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+static bool stopped(const struct do_signals *s)
+{
+    struct pollfd fd = {.fd = s->stop_fd, .events = POLLIN};
+    return poll(&fd, 1, 0) == 1;
+}
+
+/* SIGKILL for everything; leaves hard if that does not end it, or if one more signal comes. */
+static void end_sandbox(struct do_signals *s, struct kernel *k, int sig)
+{
     kernel_signal(k, SIGKILL);
-    /* do_signals_stop cancels us here when the kernel has come to its end. */
-    while (sigtimedwait(&s->set, NULL, &timeout) < 0 && errno == EINTR)
-        ;
-    _exit(128 + sig);
+    next_signal(s, KILL_TAKES_MS);
+    if (!stopped(s))
+        _exit(128 + sig);
 }
 
 static void *forward(void *arg)
 {
     struct do_signals *s = arg;
     int64_t last[NSIG] = {0};
-    for (;;) {
-        int sig = sigwaitinfo(&s->set, NULL);
-        if (sig < 0)
-            continue;
+    while (!stopped(s)) {
+        int sig = next_signal(s, -1);
         struct kernel *k = atomic_load(&s->kernel);
+        if (!sig)
+            continue;
         if (!k)
             _exit(128 + sig);
         int64_t now = now_ns();
         if (last[sig] && now - last[sig] < SECOND_WITHIN_NS)
             end_sandbox(s, k, sig);
+        else
+            kernel_signal(k, sig);
         last[sig] = now;
-        kernel_signal(k, sig);
     }
+    return NULL;
+}
+
+static void close_fds(struct do_signals *s)
+{
+    if (s->signal_fd >= 0)
+        close(s->signal_fd);
+    if (s->stop_fd >= 0)
+        close(s->stop_fd);
 }
 
 int do_signals_start(struct do_signals *s)
 {
+    sigset_t set;
     atomic_store(&s->kernel, NULL);
-    sigemptyset(&s->set);
+    sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++) {
         struct sigaction sa;
         /* What the caller ignores (nohup) stays ignored. */
         if (sigaction(forwarded[i], NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)
-            sigaddset(&s->set, forwarded[i]);
+            sigaddset(&set, forwarded[i]);
     }
-    int err = pthread_sigmask(SIG_BLOCK, &s->set, NULL);
-    return err ? -err : -pthread_create(&s->thread, NULL, forward, s);
+    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    s->stop_fd = eventfd(0, EFD_CLOEXEC);
+    int err = s->signal_fd < 0 || s->stop_fd < 0 ? errno : pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (!err)
+        err = pthread_create(&s->thread, NULL, forward, s);
+    if (err)
+        close_fds(s);
+    return -err;
 }
 
 void do_signals_stop(struct do_signals *s)
 {
-    pthread_cancel(s->thread);
+    eventfd_write(s->stop_fd, 1);
     pthread_join(s->thread, NULL);
+    close_fds(s);
 }

@@ -3,11 +3,12 @@
 . "$(dirname "$0")/lib.sh"
 need python3
 
-# start COMMAND...: in the background, its process in $pid, when it has written to "ready".
+# start COMMAND...: in the background, its process in $pid, when it has written to "ready". (The
+# shell lets its background processes ignore SIGINT and SIGQUIT, and Picket would respect that.)
 start() {
     rm -f ready
     : >ready
-    "$picket" 'do' --volume "$work:/mnt" -- "$@" </dev/null >out 2>&1 &
+    env --default-signal=INT,QUIT "$picket" 'do' --volume "$work:/mnt" -- "$@" </dev/null >out 2>&1 &
     pid=$!
     wait_for ready
     # shellcheck disable=SC2207
@@ -50,6 +51,11 @@ kill -INT $pid
 status
 equal 'but not two' $? $((128 + 9))
 check '... and everything goes' all_gone "${all[@]}"
+
+"$picket" 'do' -- sleep 1 </dev/null &
+kill -INT $!
+wait $!
+equal 'ignored by the caller, ignored inside' $? 0
 
 start sh -c 'echo > /mnt/ready; kill -STOP $$'
 sleep 0.2
