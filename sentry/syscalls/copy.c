@@ -119,12 +119,14 @@ static int check_copy(struct file *in, struct file *out)
 static int check_copy_range(struct file *in, int64_t in_pos, struct file *out, int64_t out_pos,
                             uint64_t *n)
 {
-    int64_t in_end, out_end;
-    if (in_pos < 0 || out_pos < 0)
-        return -EINVAL;
-    if (*n > INT64_MAX || __builtin_add_overflow(in_pos, (int64_t)*n, &in_end) ||
-        __builtin_add_overflow(out_pos, (int64_t)*n, &out_end))
+    uint64_t in_end, out_end;
+    if (__builtin_add_overflow((uint64_t)in_pos, *n, &in_end) ||
+        __builtin_add_overflow((uint64_t)out_pos, *n, &out_end))
         return -EOVERFLOW;
+    if (in_pos < 0 || out_pos < 0 || in_end > INT64_MAX)
+        return -EINVAL;
+    if (out_end > INT64_MAX)
+        return -EFBIG;
     int64_t size = (int64_t)in->inode->size;
     *n = in_pos >= size ? 0 : MIN(*n, (uint64_t)(size - in_pos));
     *n = MIN(*n, UIO_MAX_BYTES);
