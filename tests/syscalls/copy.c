@@ -141,7 +141,7 @@ CASE(copying_errors)
                                  NULL, 1, 0));
     EXPECT_ERRNO(EINVAL, copy_file_range(in, &zero, in, &two, 5, 0)); /* overlap */
     EXPECT_ERRNO(EOVERFLOW, copy_file_range(in, &neg, out, &zero, 5, 0));
-    EXPECT_ERRNO(EOVERFLOW, copy_file_range(in, &zero, out, &far, 5, 0));
+    EXPECT_ERRNO(EFBIG, copy_file_range(in, &zero, out, &far, 5, 0));
     EXPECT_ERRNO(EFAULT, copy_file_range(in, (off_t *)1, out, NULL, 5, 0));
 }
 
