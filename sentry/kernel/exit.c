@@ -178,6 +178,7 @@ static void give_children_away(struct task *t, bool last)
             list_add_tail(&reaper->children, &child->sibling);
             child->exit_signal = SIGCHLD;
         }
+        pgrp_check_reparented(child, tg);
         if (child->zombie)
             notify_exit(child);
     }
@@ -197,7 +198,9 @@ static void mark_exiting(struct task *t)
         if (tg->group_exit)
             t->exit_code = tg->exit_code;
         else if (last)
-            tg->exit_code = tg->leader == t ? t->exit_code : tg->leader->exit_code;
+            tg->exit_code = t->exit_code;
+        if (last)
+            tg->group_exit = true;
         /* Somebody else has to take what was meant for us. */
         struct task *other;
         if (!last && tg->shared_pending.set) {
@@ -270,7 +273,7 @@ static void leave_tree(struct task *t)
         t->left = true;
         atomic_store(&t->state, TASK_ZOMBIE);
         if (last)
-            pgrp_check_orphans(tg);
+            pgrp_check_leaving(tg);
         give_children_away(t, last);
         struct task *exec_task;
         {

@@ -74,7 +74,7 @@ bool pgrp_is_orphaned(struct process_group *pg, struct thread_group *ignored)
     struct thread_group *tg;
     list_for_each (tg, &pg->members, pgrp_link) {
         struct thread_group *parent = tg->parent;
-        if (tg == ignored || tg->zombie || !parent || !parent->pgrp || parent == tg->kernel->init)
+        if (tg == ignored || tg->zombie || !parent || !parent->pgrp)
             continue;
         if (parent->pgrp != pg && parent->pgrp->session == pg->session)
             return false;
@@ -106,23 +106,21 @@ static void check_group(struct process_group *pg, struct thread_group *ignored)
     (void)signal_send_pgrp(pg, SIGCONT, &info);
 }
 
-void pgrp_check_orphans(struct thread_group *leaving)
+/* Whether a process with this parent keeps its group from being orphaned. */
+static bool links(struct thread_group *tg, struct thread_group *parent)
 {
-    struct process_group *mine = leaving->pgrp;
-    struct thread_group *parent = leaving->parent;
-    /* Our own group: did we link it to a parent in another group of the session? */
-    if (mine && parent && parent->pgrp && parent->pgrp != mine &&
-        parent->pgrp->session == mine->session)
-        check_group(mine, leaving);
-    /* The groups of our children: did we link them? */
-    struct thread_group *child;
-    list_for_each (child, &leaving->children, sibling) {
-        struct process_group *pg = child->pgrp;
-        if (!mine || !pg || pg == mine || pg->session != mine->session)
-            continue;
-        struct thread_group *saved = child->parent;
-        child->parent = NULL; /* as it will be: init does not count */
-        check_group(pg, NULL);
-        child->parent = saved;
-    }
+    return tg->pgrp && parent && parent->pgrp && parent->pgrp != tg->pgrp &&
+           parent->pgrp->session == tg->pgrp->session;
+}
+
+void pgrp_check_leaving(struct thread_group *tg)
+{
+    if (links(tg, tg->parent))
+        check_group(tg->pgrp, tg);
+}
+
+void pgrp_check_reparented(struct thread_group *tg, struct thread_group *old_parent)
+{
+    if (links(tg, old_parent))
+        check_group(tg->pgrp, NULL);
 }

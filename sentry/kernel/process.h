@@ -41,9 +41,10 @@ void pgrp_leave(struct thread_group *tg);
 /* A new group (and session) led by tg, which is in none. 0 or -ENOMEM. */
 int pgrp_create(struct session *s, struct thread_group *tg);
 int session_create(struct thread_group *tg);
-/* SIGHUP and SIGCONT to the groups that become orphaned, with stopped members, because tg leaves
- * or changes its group (setpgid(2), "orphaned process group"). */
-void pgrp_check_orphans(struct thread_group *leaving);
+/* SIGHUP and SIGCONT to a group with stopped members that becomes orphaned (setpgid(2)), because
+ * tg is about to leave it, or got a new parent. */
+void pgrp_check_leaving(struct thread_group *tg);
+void pgrp_check_reparented(struct thread_group *tg, struct thread_group *old_parent);
 bool pgrp_is_orphaned(struct process_group *pg, struct thread_group *ignored);
 
 /* ---- clone.c ---- */

@@ -87,7 +87,7 @@ SYSCALL(setpgid)
     struct process_group *pg = pgrp_find(t->kernel, pgid);
     if (pgid != tg->tgid && (!pg || pg->session != tg->pgrp->session))
         return -EPERM;
-    pgrp_check_orphans(tg);
+    pgrp_check_leaving(tg);
     if (!pg)
         return pgrp_create(tg->pgrp->session, tg);
     pgrp_leave(tg);
