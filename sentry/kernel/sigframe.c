@@ -28,6 +28,7 @@
 #define XSAVE_HEADER_SIZE 64
 #define XSTATE_MIN (FXSAVE_SIZE + XSAVE_HEADER_SIZE)
 #define SW_RESERVED_OFFSET 464
+#define XSTATE_LEGACY 3ull /* x87 and SSE */
 #define MXCSR_OFFSET 24
 #define MXCSR_MASK_OFFSET 28
 #define MXCSR_DEFAULT 0x1f80u
@@ -140,6 +141,11 @@ static int write_fpstate(struct task *t, gva_t fpstate)
         .xstate_size = size,
     };
     memcpy(area + SW_RESERVED_OFFSET, &sw, sizeof(sw));
+    /* A handler that edits x87 or SSE registers need not know of this bit vector. */
+    uint64_t xstate_bv;
+    memcpy(&xstate_bv, area + FXSAVE_SIZE, sizeof(xstate_bv));
+    xstate_bv |= XSTATE_LEGACY;
+    memcpy(area + FXSAVE_SIZE, &xstate_bv, sizeof(xstate_bv));
     uint32_t magic2 = FP_MAGIC2;
     int err = mm_copy_out(t->mm, fpstate, area, size);
     return err ? err : MM_COPY_OUT(t->mm, fpstate + size, &magic2);
@@ -156,7 +162,7 @@ void fpu_reset(struct task *t)
     memcpy(area, &fcw, sizeof(fcw));
     memcpy(area + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
     memcpy(area + MXCSR_MASK_OFFSET, &mxcsr_mask, sizeof(mxcsr_mask));
-    uint64_t xstate_bv = 3; /* x87 and SSE as given, everything else in its initial state */
+    uint64_t xstate_bv = XSTATE_LEGACY; /* everything else is in its initial state */
     memcpy(area + FXSAVE_SIZE, &xstate_bv, sizeof(xstate_bv));
     t->arch.fpu_valid = true;
     t->arch.fpu_dirty = true;
@@ -263,7 +269,7 @@ static int restore_fpstate(struct task *t, gva_t fpstate)
     uint64_t in_frame;
     memcpy(&in_frame, area + FXSAVE_SIZE, sizeof(in_frame));
     if (!size)
-        in_frame = 3;
+        in_frame = XSTATE_LEGACY;
     else if (!(in_frame & ~p->xfeatures))
         in_frame &= xfeatures; /* the frame may say that it cares only for some */
     memcpy(area + FXSAVE_SIZE, &in_frame, sizeof(in_frame));
