@@ -1,5 +1,6 @@
 /*
- * The memory file: one sparse memfd that holds all application memory which no host file backs.
+ * The memory file: one sparse file in the host's memory that holds all application memory which no
+ * host file backs.
  *
  *   0                                                                        size
  *   |[ small ranges, lowest gap first ->           <- 2 MiB-aligned runs, highest gap first ]|
@@ -21,6 +22,7 @@
 struct memory_file {
     struct memmap_file file; /* all memmap_file operations work on it */
     uint64_t size;           /* bytes of offset space */
+    bool huge;               /* the host gives 2 MiB pages where a mapping asks (MADV_HUGEPAGE) */
     struct memory_file_impl *impl;
 };
 

@@ -62,12 +62,13 @@ static struct as_op *batch_new(struct batch *b, enum as_op_kind kind, gva_t star
     return op;
 }
 
-void batch_map(struct batch *b, struct pma *p, gva_t start, gva_t end, bool precommit)
+void batch_map(struct batch *b, struct pma *p, gva_t start, gva_t end, unsigned how)
 {
     uint64_t offset = p->offset + (start - p->node.start);
     struct as_op *op = batch_tail(b, AS_MAP, start);
 
-    if (op && op->file == p->file && op->perms == p->effective && op->precommit == precommit &&
+    if (op && op->file == p->file && op->perms == p->effective &&
+        op->precommit == !!(how & MAP_PRECOMMIT) && op->huge == !!(how & MAP_HUGE) &&
         op->offset + (op->ar.end - op->ar.start) == offset) {
         op->ar.end = end;
     } else {
@@ -75,7 +76,8 @@ void batch_map(struct batch *b, struct pma *p, gva_t start, gva_t end, bool prec
         op->file = p->file;
         op->offset = offset;
         op->perms = p->effective;
-        op->precommit = precommit;
+        op->precommit = how & MAP_PRECOMMIT;
+        op->huge = how & MAP_HUGE;
     }
     p->pushed = b->mm->as_gen; /* after batch_new: a flush may have changed it */
 }

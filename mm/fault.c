@@ -97,6 +97,15 @@ static bool pma_is_large_fresh(const struct pma *p)
     return p->is_private && !p->need_cow && node_length(&p->node) > HUGE_PAGE_SIZE;
 }
 
+/* Whether the 2 MiB from start, which are in p, can be one page of the host's. */
+static bool pma_may_be_huge(struct mm *mm, const struct vma *v, const struct pma *p, gva_t start)
+{
+    uint64_t offset = p->offset + (start - p->node.start);
+    return mm_memory(mm)->huge && !(v->flags & (VMA_NOHUGEPAGE | VMA_RANDOM)) &&
+           start % HUGE_PAGE_SIZE == 0 && offset % HUGE_PAGE_SIZE == 0 && start >= p->node.start &&
+           p->node.end - start >= HUGE_PAGE_SIZE;
+}
+
 static bool filled_upwards_to(struct mm *mm, gva_t addr)
 {
     struct pma *p = addr ? pma_find(mm, addr - 1) : NULL;
@@ -105,33 +114,43 @@ static bool filled_upwards_to(struct mm *mm, gva_t addr)
     return pma_resident(mm, p, addr - SEQUENTIAL_PROBE, addr) == SEQUENTIAL_PROBE;
 }
 
-/* Shows the unit of addr. If memory is being filled from below, the host makes the pages now, all
- * at once, instead of one by one as they are touched. */
-static void push_fresh(struct mm *mm, struct pma *p, gva_t addr, access_t at, struct batch *b)
+/*
+ * Shows fresh memory around addr: its unit, no more, so that the next unit faults too, and tells
+ * how memory is used. If it is being filled from below, or the application asked for them, huge
+ * pages are worth their size, for all that the PMA has; where there are none, the host is at least
+ * told to make the unit's pages all at once, instead of one by one as they are touched.
+ */
+static void push_fresh(struct mm *mm, const struct vma *v, struct pma *p, gva_t addr, access_t at,
+                       struct batch *b)
 {
     gva_t unit = addr & ~(HUGE_PAGE_SIZE - 1);
     gva_t start = MAX(p->node.start, unit);
     gva_t end = MIN(p->node.end, unit + HUGE_PAGE_SIZE);
+    unsigned how = 0;
 
+    if ((at & ACCESS_WRITE) && end - start == HUGE_PAGE_SIZE && filled_upwards_to(mm, start))
+        how = MAP_PRECOMMIT;
+    if (pma_may_be_huge(mm, v, p, start) && ((v->flags & VMA_HUGEPAGE) || how)) {
+        how = MAP_HUGE;
+        end = p->node.end & ~(HUGE_PAGE_SIZE - 1);
+    }
     if ((start != p->node.start || end != p->node.end) && pma_isolate(mm, start, end) == 0)
         p = pma_find(mm, addr);
-    bool precommit =
-        (at & ACCESS_WRITE) && end - start == HUGE_PAGE_SIZE && filled_upwards_to(mm, start);
-    batch_map(b, p, p->node.start, p->node.end, precommit);
+    batch_map(b, p, p->node.start, p->node.end, how);
 }
 
-static void push_page(struct mm *mm, gva_t addr, access_t at, struct batch *b)
+static void push_page(struct mm *mm, const struct vma *v, gva_t addr, access_t at, struct batch *b)
 {
     struct pma *p = pma_find(mm, addr);
     if (!pma_pushed(mm, p)) {
         if (p->is_private && !p->need_cow)
-            push_fresh(mm, p, addr, at, b);
+            push_fresh(mm, v, p, addr, at, b);
         else
-            batch_map(b, p, p->node.start, p->node.end, false);
+            batch_map(b, p, p->node.start, p->node.end, 0);
     } else if (!batch_shows(b, addr)) {
         /* Another thread was faster, or the platform lost it: we cannot know. Show a little. */
         gva_t block = addr & ~(REPUSH_BLOCK - 1);
-        batch_map(b, p, MAX(p->node.start, block), MIN(p->node.end, block + REPUSH_BLOCK), false);
+        batch_map(b, p, MAX(p->node.start, block), MIN(p->node.end, block + REPUSH_BLOCK), 0);
     }
 }
 
@@ -141,7 +160,7 @@ static bool push_neighbour(struct mm *mm, struct pma *p, gva_t addr, struct batc
     if (distance > AROUND_BYTES || b->nops >= BATCH_OPS - 2)
         return false;
     if (p->effective && !pma_pushed(mm, p) && !pma_is_large_fresh(p))
-        batch_map(b, p, p->node.start, p->node.end, false);
+        batch_map(b, p, p->node.start, p->node.end, 0);
     return true;
 }
 
@@ -188,7 +207,7 @@ static int show(struct mm *mm, gva_t addr, struct batch *b)
     struct pma *p = pma_find(mm, addr);
     if (!p || !p->effective)
         return 0;
-    batch_map(b, p, p->node.start, p->node.end, false);
+    batch_map(b, p, p->node.start, p->node.end, 0);
     return batch_flush(b);
 }
 
@@ -207,7 +226,7 @@ static int fault_locked(struct mm *mm, struct vma *v, gva_t addr, access_t at)
     }
     if (first && !(v->flags & VMA_RANDOM))
         fill_around(mm, v, &b);
-    push_page(mm, page, at, &b);
+    push_page(mm, v, page, at, &b);
     push_around(mm, page, &b);
     err = show(mm, page, &b);
     gva_t lo = page > AROUND_BYTES ? page - AROUND_BYTES : 0;
@@ -244,6 +263,19 @@ int mm_handle_fault(struct mm *mm, gva_t addr, access_t at, UNUSED gva_t sp, str
 
 /* ---- populate ---- */
 
+/* Shows all of p, with its pages made now. */
+static void push_whole(struct mm *mm, const struct vma *v, struct pma *p, struct batch *b)
+{
+    gva_t start = p->node.start, end = p->node.end;
+    if (p->is_private && !p->need_cow && pma_may_be_huge(mm, v, p, start)) {
+        gva_t middle = end & ~(HUGE_PAGE_SIZE - 1);
+        batch_map(b, p, start, middle, MAP_PRECOMMIT | MAP_HUGE);
+        start = middle;
+    }
+    if (start < end)
+        batch_map(b, p, start, end, MAP_PRECOMMIT);
+}
+
 /* Faults in and shows [start, end) of v. */
 static int populate_vma(struct mm *mm, struct vma *v, gva_t start, gva_t end, access_t at)
 {
@@ -254,7 +286,7 @@ static int populate_vma(struct mm *mm, struct vma *v, gva_t start, gva_t end, ac
     if (!err && pma_isolate(mm, start, end) == 0) {
         for (struct pma *p = pma_lower_bound(mm, start); p && p->node.start < end; p = pma_next(p))
             if (p->effective && (p->is_private || !pma_pushed(mm, p)))
-                batch_map(&b, p, p->node.start, p->node.end, true);
+                push_whole(mm, v, p, &b);
     }
     int shown = batch_flush(&b); /* -ENOMEM: forgotten, so they will fault */
     pma_merge(mm, start, end);

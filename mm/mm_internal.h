@@ -248,8 +248,10 @@ struct batch {
     } puts[BATCH_OPS];
 };
 void batch_init(struct batch *b, struct mm *mm);
+#define MAP_PRECOMMIT 1u /* see struct as_op */
+#define MAP_HUGE 2u
 /* Shows p's pages in [start, end), a part of p, and marks all of p as pushed. */
-void batch_map(struct batch *b, struct pma *p, gva_t start, gva_t end, bool precommit);
+void batch_map(struct batch *b, struct pma *p, gva_t start, gva_t end, unsigned how);
 void batch_unmap(struct batch *b, gva_t start, gva_t end);
 void batch_protect(struct batch *b, gva_t start, gva_t end, access_t perms);
 /* Drops the references after the operations before it are done. */

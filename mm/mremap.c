@@ -65,7 +65,7 @@ static void move_pma(struct mm *mm, struct pma *p, uint64_t delta, struct batch 
     p->pushed = 0;
     range_set_insert(&mm->pmas, &p->node);
     if (shown && p->effective)
-        batch_map(b, p, p->node.start, p->node.end, false);
+        batch_map(b, p, p->node.start, p->node.end, 0);
 }
 
 /* Pre: PMAs are isolated at both ends of the old range; nothing is at the new one. */

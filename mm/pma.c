@@ -115,8 +115,14 @@ void pma_update(struct mm *mm, struct vma *v, gva_t start, gva_t end, struct bat
         if (e == p->effective)
             continue;
         p->effective = e;
-        if (pma_pushed(mm, p))
+        if (!pma_pushed(mm, p))
+            continue;
+        if (e) {
             batch_protect(b, p->node.start, p->node.end, e);
+        } else {
+            batch_unmap(b, p->node.start, p->node.end);
+            p->pushed = 0;
+        }
     }
 }
 
@@ -155,6 +161,9 @@ static struct window anon_window(struct mm *mm, const struct vma *v, struct wind
     gva_t start = MAX(gap.start, addr & ~(ANON_UNIT - 1));
     gva_t end = (addr & ~(ANON_UNIT - 1)) + ANON_UNIT;
 
+    if (start % ANON_UNIT)
+        return (struct window){start,
+                               MIN(end, gap.end)}; /* the next one is aligned for huge pages */
     if (start == gap.start && !(v->flags & VMA_RANDOM)) {
         const struct pma *before = start ? pma_find(mm, start - 1) : NULL;
         if (before && before->is_private && !before->need_cow &&
@@ -322,7 +331,7 @@ static int cow_copy(struct mm *mm, struct vma *v, struct pma *p, gva_t start, gv
     p->effective = pma_effective(v, p);
     if (pma_pushed(mm, p)) {
         if (p->effective) {
-            batch_map(b, p, start, end, false);
+            batch_map(b, p, start, end, 0);
         } else {
             batch_unmap(b, start, end);
             p->pushed = 0;

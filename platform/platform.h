@@ -51,6 +51,7 @@ struct as_op {
     uint64_t offset;
     access_t perms; /* AS_MAP, AS_PROTECT (may be empty: no access) */
     bool precommit; /* AS_MAP: the host's page tables should be filled now */
+    bool huge; /* AS_MAP: ask the host for 2 MiB pages; address and offset are in step for them */
 };
 
 struct address_space_ops {

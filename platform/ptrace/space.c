@@ -130,17 +130,30 @@ static uint64_t prot_of(access_t perms)
                       (perms & ACCESS_EXEC ? PROT_EXEC : 0));
 }
 
+static int add_advice(struct batch *b, struct addr_range ar, int advice)
+{
+    return batch_add(b, &(struct stub_op){.nr = SYS_madvise,
+                                          .args = {ar.start, RANGE_LENGTH(ar), (uint64_t)advice}});
+}
+
 static int add_map(struct batch *b, const struct as_op *op)
 {
     int err = mapped_add(&b->space->mapped, op->ar.start, op->ar.end);
     if (err)
         return err;
-    int flags = MAP_SHARED | MAP_FIXED | (op->precommit ? MAP_POPULATE : 0);
-    return batch_add(b, &(struct stub_op){
-                            .nr = SYS_mmap,
-                            .args = {op->ar.start, RANGE_LENGTH(op->ar), prot_of(op->perms),
-                                     (uint64_t)flags, (uint64_t)op->file->fd, op->offset},
-                        });
+    bool populate = op->precommit && !op->huge;
+    int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
+    err = batch_add(b, &(struct stub_op){
+                           .nr = SYS_mmap,
+                           .args = {op->ar.start, RANGE_LENGTH(op->ar), prot_of(op->perms),
+                                    (uint64_t)flags, (uint64_t)op->file->fd, op->offset},
+                       });
+    if (!err && op->huge)
+        err = add_advice(b, op->ar, MADV_HUGEPAGE);
+    if (!err && op->huge && op->precommit)
+        err = add_advice(b, op->ar,
+                         op->perms & ACCESS_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+    return err;
 }
 
 /* munmap or mprotect of the pieces of the range that are mapped. */
