@@ -41,19 +41,19 @@ static uint64_t entry_flags(access_t perms)
 
 /* The host must be able to give every page that an entry shows: a page that it cannot give makes
  * KVM_RUN fail without saying where. */
-static bool pages_there(const struct mapping *m, gva_t lo, gva_t hi)
+static bool pages_there(const struct mapping *m, gva_t lo, gva_t hi, bool precommit)
 {
-    return m->window->memory ||
+    return (m->window->memory && !precommit) ||
            madvise(mapping_hva(m, lo), hi - lo,
                    m->perms & ACCESS_WRITE && m->window->writable ? MADV_POPULATE_WRITE
                                                                   : MADV_POPULATE_READ) == 0;
 }
 
-static bool fill(struct kvm_space *s, const struct mapping *m, gva_t lo, gva_t hi)
+static bool fill(struct kvm_space *s, const struct mapping *m, gva_t lo, gva_t hi, bool precommit)
 {
     struct pt_status st;
     uint64_t pa = m->window->gpa + m->offset + (lo - m->node.start);
-    if (!m->perms || !pages_there(m, lo, hi))
+    if (!m->perms || !pages_there(m, lo, hi, precommit))
         return false;
     /* The entries are new, or say what they said before with more access. */
     pt_flush_ignore(pt_map(&s->pt, lo, hi - lo, pa, entry_flags(m->perms), PT_SIZE_4K, &st));
@@ -77,10 +77,10 @@ enum fault_result kvm_space_fault(struct kvm_space *s, gva_t addr, access_t acce
         return FAULT_UNKNOWN;
     }
     fill_around(m, addr, &lo, &hi);
-    if (fill(s, m, lo, hi))
+    if (fill(s, m, lo, hi, false))
         return FAULT_SERVED;
     lo = page_down(addr);
-    return fill(s, m, lo, lo + PAGE_SIZE) ? FAULT_SERVED : FAULT_BUS;
+    return fill(s, m, lo, lo + PAGE_SIZE, false) ? FAULT_SERVED : FAULT_BUS;
 }
 
 bool kvm_space_peek(struct kvm_space *s, gva_t addr, uint8_t *out)
@@ -88,7 +88,7 @@ bool kvm_space_peek(struct kvm_space *s, gva_t addr, uint8_t *out)
     MUTEX_GUARD(&s->lock);
     const struct mapping *m = mapping_of(range_set_find(&s->mappings, addr));
     if (!m || !(m->perms & ACCESS_READ) ||
-        !pages_there(m, page_down(addr), page_down(addr) + PAGE_SIZE))
+        !pages_there(m, page_down(addr), page_down(addr) + PAGE_SIZE, false))
         return false;
     *out = *(const volatile uint8_t *)mapping_hva(m, addr);
     return true;
@@ -209,7 +209,7 @@ static int map_piece(struct kvm_space *s, const struct as_op *op, gva_t at, gva_
         return 0;
     }
     /* A page that cannot be made now is a fault later. */
-    (void)fill(s, m, lo, hi);
+    (void)fill(s, m, lo, hi, op->precommit);
     return 0;
 }
 
@@ -219,11 +219,15 @@ static int map_range(struct kvm_space *s, const struct as_op *op)
     if (same_pages(s, op)) {
         err = protect_range(s, op->ar.start, op->ar.end, op->perms);
         struct mapping *m = mapping_of(range_set_find(&s->mappings, s->hint));
-        if (!err && m && RANGE_CONTAINS(op->ar, s->hint)) {
-            gva_t lo, hi;
+        gva_t lo = op->ar.start, hi = op->ar.end;
+        if (!err && !op->precommit && m && RANGE_CONTAINS(op->ar, s->hint))
             fill_around(m, s->hint, &lo, &hi);
-            (void)fill(s, m, lo, hi);
-        }
+        else if (!op->precommit)
+            return err;
+        else
+            m = mapping_of(range_set_find(&s->mappings, lo));
+        if (!err)
+            (void)fill(s, m, lo, hi, op->precommit);
         return err;
     }
     err = unmap_range(s, op->ar.start, op->ar.end);
