@@ -13,10 +13,11 @@
 #define FUTEX_LOCK_PI2 13
 #endif
 
-/* A wait with a relative timeout goes on with what is left of it. a: address, value, shared. */
+/* A wait with a timeout goes on until the same instant. a: address, value, shared, bitset. */
 static long restart_wait(struct task *t, struct restart_block *rb)
 {
-    long r = futex_wait(t, rb->a[0], rb->a[2], (uint32_t)rb->a[1], FUTEX_ANY_BIT, &rb->deadline);
+    long r = futex_wait(t, rb->a[0], rb->a[2], (uint32_t)rb->a[1], (uint32_t)rb->a[3],
+                        &rb->deadline);
     return r == -ERESTARTSYS ? -ERESTART_RESTARTBLOCK : r;
 }
 
@@ -32,14 +33,15 @@ static int futex_deadline(struct task *t, gva_t addr, bool relative, clockid_t c
     return 0;
 }
 
-static long do_wait(struct task *t, const struct sysargs *a, bool shared, const ktime_t *deadline)
+static long do_wait(struct task *t, const struct sysargs *a, bool shared, uint32_t bitset,
+                    const ktime_t *deadline)
 {
-    long r = futex_wait(t, a->a[0], shared, ARG_UINT(a, 2), FUTEX_ANY_BIT, deadline);
+    long r = futex_wait(t, a->a[0], shared, ARG_UINT(a, 2), bitset, deadline);
     if (r != -ERESTARTSYS || !deadline)
         return r;
     t->restart = (struct restart_block){
         .fn = restart_wait,
-        .a = {a->a[0], ARG_UINT(a, 2), shared},
+        .a = {a->a[0], ARG_UINT(a, 2), shared, bitset},
         .deadline = *deadline,
         .has_deadline = true,
     };
@@ -71,9 +73,9 @@ SYSCALL(futex)
     }
     switch (cmd) {
     case FUTEX_WAIT:
-        return do_wait(t, a, shared, limit);
+        return do_wait(t, a, shared, FUTEX_ANY_BIT, limit);
     case FUTEX_WAIT_BITSET:
-        return futex_wait(t, addr, shared, val, val3, limit);
+        return do_wait(t, a, shared, val3, limit);
     case FUTEX_WAKE:
         return futex_wake(t, addr, shared, (int)val, FUTEX_ANY_BIT);
     case FUTEX_WAKE_BITSET:
