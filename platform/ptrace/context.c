@@ -34,13 +34,16 @@ static struct ptrace_context *context_of(struct context *base)
 
 static void drop_stub(struct ptrace_context *c)
 {
-    if (c->stub)
+    if (c->stub) {
+        cpu_time_detach(c);
         stub_thread_recycle(c->host, c->stub);
+    }
     c->stub = NULL;
 }
 
 static enum switch_reason stub_died(struct ptrace_context *c)
 {
+    cpu_time_detach(c);
     placement_detach(&c->platform->placement, &c->host->placed, &c->stub->cpu);
     stub_thread_died(c->stub);
     c->stub = NULL;
@@ -52,8 +55,10 @@ static int move_to(struct ptrace_context *c, struct stub_process *sp)
 {
     drop_stub(c);
     int err = stub_thread_get(c->host, sp, &c->stub);
-    if (!err)
+    if (!err) {
         atomic_store(&c->process, sp->pid);
+        cpu_time_attach(c);
+    }
     return err;
 }
 
@@ -206,6 +211,7 @@ static void context_release(struct context *base)
     struct ptrace_context *c = context_of(base);
     drop_stub(c);
     placement_sleep(&c->host->placed);
+    mutex_destroy(&c->cpu_lock);
     free(c);
 }
 
@@ -215,6 +221,7 @@ static const struct context_ops context_ops = {
     .interrupt = context_interrupt,
     .will_block = context_will_block,
     .did_unblock = context_did_unblock,
+    .cpu_time = ptrace_context_cpu_time,
     .release = context_release,
 };
 
@@ -225,6 +232,7 @@ int ptrace_new_context(struct platform *base, struct address_space *as, struct c
     if (!c)
         return -ENOMEM;
     c->base.ops = &context_ops;
+    mutex_init(&c->cpu_lock, LOCK_LEAF);
     c->platform = p;
     c->host = host_thread_get(p);
     int err = c->host ? 0 : -ENOMEM;
@@ -233,6 +241,7 @@ int ptrace_new_context(struct platform *base, struct address_space *as, struct c
     if (!err && as)
         err = move_to(c, container_of(as, struct ptrace_space, base)->process);
     if (err) {
+        mutex_destroy(&c->cpu_lock);
         free(c);
         return err == -ENOMEM ? err : -EAGAIN;
     }

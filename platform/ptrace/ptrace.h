@@ -82,6 +82,7 @@ struct stub_thread {
     _Atomic bool gone; /* exited and reaped: tid means nothing any more */
     bool used;         /* registers and FPU are what some application left there */
     int cpu;           /* where it is pinned, or -1 */
+    uint64_t cpu_used; /* ns that earlier contexts used in it */
     struct list_head process_link;
     struct list_head idle_link; /* host_thread.idle */
 };
@@ -110,6 +111,9 @@ struct ptrace_context {
     _Atomic bool kicked;         /* interrupt() was called and no run has said so yet */
     _Atomic pid_t running;       /* the thread that a kick must signal, or 0 */
     _Atomic pid_t process;       /* and its process */
+    struct mutex cpu_lock;       /* LEAF: CPU time, see cpu_time.c */
+    pid_t cpu_process, cpu_tid;  /* the thread that is counted, or 0 */
+    uint64_t cpu_seen, cpu_used; /* ns: what it had used when we last looked; what is ours */
     gva_t guess_rip, guess_addr; /* the last fault that was a guess, and the guess */
     access_t guess;
 };
@@ -200,6 +204,11 @@ int stub_thread_get(struct host_thread *h, struct stub_process *sp, struct stub_
 void stub_thread_recycle(struct host_thread *h, struct stub_thread *st);
 /* The thread was seen to die: forgets it. */
 void stub_thread_died(struct stub_thread *st);
+
+/* cpu_time.c: around the time that a context has c->stub. */
+void cpu_time_attach(struct ptrace_context *c);
+void cpu_time_detach(struct ptrace_context *c);
+uint64_t ptrace_context_cpu_time(struct context *base);
 
 /* context.c */
 int ptrace_new_context(struct platform *base, struct address_space *as, struct context **out);
