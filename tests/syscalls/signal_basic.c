@@ -23,7 +23,7 @@ static void on_info(int sig, siginfo_t *info, void *uc)
     last = sig;
 }
 
-static void catch(int sig, int flags)
+static void catch (int sig, int flags)
 {
     struct sigaction sa = {.sa_sigaction = on_info, .sa_flags = SA_SIGINFO | flags};
     EXPECT_OK(sigaction(sig, &sa, NULL));
@@ -94,7 +94,7 @@ CASE(kill_errors)
 
 CASE(siginfo_of_kill)
 {
-    catch(SIGUSR1, 0);
+    catch (SIGUSR1, 0);
     EXPECT_OK(kill(getpid(), SIGUSR1));
     EXPECT_EQ(count, 1);
     EXPECT_EQ(info_seen[0].si_signo, SIGUSR1);
@@ -112,7 +112,7 @@ CASE(siginfo_of_kill)
 
 CASE(standard_signals_do_not_queue)
 {
-    catch(SIGUSR1, 0);
+    catch (SIGUSR1, 0);
     block(SIG_BLOCK, SIGUSR1);
     for (int i = 0; i < 5; i++)
         kill(getpid(), SIGUSR1);
@@ -127,7 +127,7 @@ CASE(standard_signals_do_not_queue)
 CASE(realtime_signals_queue_in_order)
 {
     for (int s = SIGRTMIN; s < SIGRTMIN + 3; s++) {
-        catch(s, 0);
+        catch (s, 0);
         block(SIG_BLOCK, s);
     }
     for (int i = 0; i < 4; i++)
@@ -190,7 +190,7 @@ CASE(nodefer)
 
 CASE(resethand)
 {
-    catch(SIGUSR1, SA_RESETHAND);
+    catch (SIGUSR1, SA_RESETHAND);
     raise(SIGUSR1);
     struct sigaction sa;
     EXPECT_OK(sigaction(SIGUSR1, NULL, &sa));
@@ -219,10 +219,10 @@ CASE(mask_in_the_handler)
 
 CASE(default_actions)
 {
-    static const int fatal[] = {SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE,
-                                SIGKILL, SIGUSR1, SIGSEGV, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM,
-                                SIGSTKFLT, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
-                                SIGSYS, 34, 64};
+    static const int fatal[] = {SIGHUP,  SIGINT,    SIGQUIT, SIGILL,  SIGTRAP,   SIGABRT, SIGBUS,
+                                SIGFPE,  SIGKILL,   SIGUSR1, SIGSEGV, SIGUSR2,   SIGPIPE, SIGALRM,
+                                SIGTERM, SIGSTKFLT, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO,
+                                SIGPWR,  SIGSYS,    34,      64};
     static const int ignored[] = {SIGCHLD, SIGCONT, SIGURG, SIGWINCH};
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
@@ -241,11 +241,11 @@ CASE(default_actions)
 
 CASE(ignoring_discards_what_is_pending)
 {
-    catch(SIGUSR1, 0);
+    catch (SIGUSR1, 0);
     block(SIG_BLOCK, SIGUSR1);
     raise(SIGUSR1);
     signal(SIGUSR1, SIG_IGN);
-    catch(SIGUSR1, 0);
+    catch (SIGUSR1, 0);
     block(SIG_UNBLOCK, SIGUSR1);
     EXPECT_EQ(count, 0);
 }
@@ -254,7 +254,7 @@ CASE(sigsuspend_swaps_the_mask)
 {
     sigset_t none, now;
     sigemptyset(&none);
-    catch(SIGALRM, SA_RESTART);
+    catch (SIGALRM, SA_RESTART);
     block(SIG_BLOCK, SIGALRM);
     ualarm(10000, 0);
     EXPECT_ERRNO(EINTR, sigsuspend(&none));
@@ -266,7 +266,7 @@ CASE(sigsuspend_swaps_the_mask)
 
 CASE(pause_returns_after_a_handler)
 {
-    catch(SIGALRM, SA_RESTART);
+    catch (SIGALRM, SA_RESTART);
     ualarm(10000, 0);
     EXPECT_ERRNO(EINTR, pause());
 }
@@ -295,7 +295,7 @@ CASE(restart_of_read)
     int fd[2];
     char c;
     EXPECT_OK(pipe(fd));
-    catch(SIGALRM, SA_RESTART);
+    catch (SIGALRM, SA_RESTART);
     pid_t p = FORK({
         usleep(60000);
         EXPECT_EQ(write(fd[1], "x", 1), 1);
@@ -303,7 +303,7 @@ CASE(restart_of_read)
     ualarm(10000, 0);
     EXPECT_EQ(read(fd[0], &c, 1), 1);
     EXPECT_EQ(count, 1);
-    catch(SIGALRM, 0);
+    catch (SIGALRM, 0);
     ualarm(10000, 0);
     EXPECT_ERRNO(EINTR, read(fd[0], &c, 1));
     EXPECT_EXITED(p, 0);
@@ -348,7 +348,7 @@ CASE(sigtimedwait_sleeps)
     EXPECT_EQ(sigwaitinfo(&set, &info), SIGUSR1);
     EXPECT_EQ(info.si_pid, p);
     EXPECT_EXITED(p, 0);
-    catch(SIGALRM, SA_RESTART);
+    catch (SIGALRM, SA_RESTART);
     ualarm(10000, 0);
     EXPECT_ERRNO(EINTR, sigwaitinfo(&set, &info));
 }
@@ -367,7 +367,7 @@ CASE(rt_sigqueueinfo_may_not_lie)
 
 CASE(sigsegv_info)
 {
-    catch(SIGSEGV, SA_RESETHAND | SA_NODEFER);
+    catch (SIGSEGV, SA_RESETHAND | SA_NODEFER);
     pid_t p = FORK({
         char *ro = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         struct sigaction sa = {.sa_sigaction = on_info, .sa_flags = SA_SIGINFO};
@@ -391,7 +391,8 @@ static void fix_fault(int sig, siginfo_t *info, void *ctx)
     fault_err = uc->uc_mcontext.gregs[REG_ERR];
     fault_cr2 = uc->uc_mcontext.gregs[REG_CR2];
     if (mprotect(fault_page, 4096, PROT_READ | PROT_WRITE) < 0)
-        mmap(fault_page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        mmap(fault_page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0);
 }
 CASE(sigsegv_handler_may_repair)
 {
@@ -427,14 +428,15 @@ CASE(sigbus_beyond_the_end)
 
 CASE(blocked_or_ignored_faults_kill)
 {
+    volatile char *volatile no_page = (volatile char *)8;
     EXPECT_KILLED(FORK({
                       block(SIG_BLOCK, SIGSEGV);
-                      *(volatile char *)8 = 1;
+                      *no_page = 1;
                   }),
                   SIGSEGV);
     EXPECT_KILLED(FORK({
                       signal(SIGSEGV, SIG_IGN);
-                      *(volatile char *)8 = 1;
+                      *no_page = 1;
                   }),
                   SIGSEGV);
 }
@@ -442,7 +444,7 @@ CASE(blocked_or_ignored_faults_kill)
 static volatile int registers_ok;
 CASE(registers_survive_a_handler)
 {
-    catch(SIGALRM, 0);
+    catch (SIGALRM, 0);
     struct itimerval it = {{0, 1000}, {0, 1000}};
     setitimer(ITIMER_REAL, &it, NULL);
     struct timespec t0, t1;
@@ -451,12 +453,13 @@ CASE(registers_survive_a_handler)
     do {
         unsigned long a = 1, b = 2, c = 3, d = 4;
         double x = 1.5, y;
-        asm volatile("movsd %5, %%xmm9\n\tmov $20000, %%r15\n"
-                     "1: add $1, %0\n\tadd $1, %1\n\tadd $1, %2\n\tadd $1, %3\n\tdec %%r15\n\tjnz 1b\n\t"
-                     "movsd %%xmm9, %4"
-                     : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "=m"(y)
-                     : "m"(x)
-                     : "r15", "xmm9", "cc", "memory");
+        asm volatile(
+            "movsd %5, %%xmm9\n\tmov $20000, %%r15\n"
+            "1: add $1, %0\n\tadd $1, %1\n\tadd $1, %2\n\tadd $1, %3\n\tdec %%r15\n\tjnz 1b\n\t"
+            "movsd %%xmm9, %4"
+            : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "=m"(y)
+            : "m"(x)
+            : "r15", "xmm9", "cc", "memory");
         EXPECT_EQ(a, 20001);
         EXPECT_EQ(d, 20004);
         EXPECT(y == 1.5);
@@ -477,7 +480,7 @@ static void *wait_for_signal(void *arg)
 }
 CASE(process_signal_goes_to_a_thread_that_wants_it)
 {
-    catch(SIGUSR1, 0);
+    catch (SIGUSR1, 0);
     pthread_t t;
     pthread_create(&t, NULL, wait_for_signal, NULL);
     block(SIG_BLOCK, SIGUSR1);
@@ -492,7 +495,7 @@ CASE(sigpipe)
     EXPECT_OK(pipe(fd));
     close(fd[0]);
     EXPECT_KILLED(FORK({ EXPECT_EQ(write(fd[1], "x", 1), 1); }), SIGPIPE);
-    catch(SIGPIPE, 0);
+    catch (SIGPIPE, 0);
     EXPECT_ERRNO(EPIPE, write(fd[1], "x", 1));
     EXPECT_EQ(count, 1);
     EXPECT_EQ(info_seen[0].si_code, SI_USER);
