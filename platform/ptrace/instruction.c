@@ -193,7 +193,7 @@ static bool two_byte_writes(const struct decoded *d)
                (reg == 3 || (!d->vex && (reg == 0 || reg == 4 || reg == 6)));
     }
     if (d->vex)
-        return false;
+        return !d->evex && d->opcode == 0x91; /* kmov */
     switch (d->opcode) {
     case 0x90 ... 0x9f: /* setcc */
     case 0xa4:          /* shld, shrd */
@@ -217,12 +217,20 @@ static bool two_byte_writes(const struct decoded *d)
     return false;
 }
 
+/* AVX-512: compressing, scattering and narrowing stores. */
+static bool evex_0f38_writes(const struct decoded *d)
+{
+    uint8_t op = d->opcode;
+    if (d->prefix == PREFIX_66)
+        return op == 0x63 || op == 0x8a || op == 0x8b || (op >= 0xa0 && op <= 0xa3);
+    return d->prefix == PREFIX_F3 && op >= 0x10 && op <= 0x35 && (op & 0xf) <= 5;
+}
+
 static bool three_byte_writes(const struct decoded *d)
 {
     if (d->map == MAP_0F38) {
         if (d->evex)
-            return d->prefix == PREFIX_66 && (d->opcode == 0x8a || d->opcode == 0x8b ||
-                                              (d->opcode >= 0xa0 && d->opcode <= 0xa3));
+            return evex_0f38_writes(d);
         if (d->vex)
             return d->opcode == 0x2e || d->opcode == 0x2f || d->opcode == 0x8e;
         return d->opcode == 0xf1 && d->prefix != PREFIX_F2; /* movbe */

@@ -8,13 +8,17 @@
 #define TICK_MS 4
 #define LONELY_TICK_MS 10 /* one task at most: there is nothing to balance */
 #define IDLE_TICKS 3
+#define ASLEEP_SHARE 0.01
 /* What it costs a task to have a CPU of its own, each time it wakes: the CPU wakes, too. */
 #define WAKE_COST_NS 100000.0
-/* Tasks that wake this often and together want less than this much are better off together. */
+/* A move must save a task this part of its time. */
+#define WORTHWHILE 0.25
+/* Tasks that wake more often than this, and run more briefly, are chatty: waking costs them more
+ * than waiting. They gather if they have enough of one CPU. */
 #define CHATTY_WAKES_PER_TICK 4
-#define CHATTY_STRETCH_NS 100000
-#define GATHER_LOAD 1.2
-#define GATHER_AGAIN_TICKS 250 /* after having been spread */
+#define CHATTY_STRETCH_NS 250000
+#define GATHER_LOAD 1.3
+#define GATHER_AFTER_TICKS 8 /* after the last move */
 
 static uint64_t now_ns(void)
 {
@@ -134,6 +138,7 @@ static void move(struct placement *pl, struct placed *pd, int cpu)
     if (pd->stub)
         placement_pin(pl, pd->stub, cpu);
     atomic_store_explicit(&pd->cpu, cpu, memory_order_relaxed);
+    pd->moved_at = pl->ticks;
 }
 
 static void let_go(struct placement *pl, struct placed *pd)
@@ -166,9 +171,9 @@ static void sample(struct placed *pd, uint64_t now, uint64_t period)
     /* The two were not read at one moment: a stretch may have been counted twice, or not at all. */
     uint64_t ran = awake > pd->seen_awake ? awake - pd->seen_awake : 0;
     ran = MIN(ran, period);
-    pd->share = (double)ran / (double)period;
-    pd->woken = wakes - pd->seen_wakes;
-    pd->stretch = pd->woken ? ran / pd->woken : ran;
+    pd->share = (pd->share + (double)ran / (double)period) / 2;
+    pd->woken = (pd->woken + (double)(wakes - pd->seen_wakes)) / 2;
+    pd->stretch = pd->share * (double)period / MAX(pd->woken, 1.0);
     pd->computes = since && stops == pd->seen_stops && ran == period;
     pd->seen_awake = awake;
     pd->seen_wakes = wakes;
@@ -185,7 +190,7 @@ static int sample_all(struct placement *pl, uint64_t now, uint64_t period)
     struct placed *pd;
     list_for_each (pd, &pl->all, link) {
         sample(pd, now, period);
-        awake += pd->share > 0;
+        awake += pd->share > ASLEEP_SHARE;
         int cpu = placed_cpu(pd);
         if (cpu < 0 || atomic_load_explicit(&pd->let_go, memory_order_relaxed))
             floating += pd->share;
@@ -211,13 +216,13 @@ static void find_extremes(struct placement *pl, int *busiest, int *idlest)
 }
 
 /*
- * Nanoseconds that a task gains in each of its stretches by moving. Of `stretch`, it has run only
- * one part in load(from); there it would be one part in load(to) + its own share.
+ * What part of each of its stretches a task saves by moving. Of `stretch`, it has run only one part
+ * in load(from); there it would be one part in load(to) + its own share, and wake up later.
  */
 static double gain_of_moving(struct placement *pl, struct placed *pd, int from, int to)
 {
     double there = MAX(pl->load[to] + pd->share, 1.0);
-    return (double)pd->stretch * (1 - there / MAX(pl->load[from], 1.0));
+    return 1 - there / MAX(pl->load[from], 1.0) - WAKE_COST_NS / MAX(pd->stretch, 1.0);
 }
 
 static bool spread_one(struct placement *pl)
@@ -227,9 +232,9 @@ static bool spread_one(struct placement *pl)
     if (from < 0 || from == to)
         return false;
     struct placed *pd, *best = NULL;
-    double best_gain = WAKE_COST_NS;
+    double best_gain = WORTHWHILE;
     list_for_each (pd, &pl->all, link) {
-        if (placed_cpu(pd) != from || pd->share == 0 ||
+        if (placed_cpu(pd) != from || pd->share < ASLEEP_SHARE ||
             atomic_load_explicit(&pd->let_go, memory_order_relaxed))
             continue;
         double gain = gain_of_moving(pl, pd, from, to);
@@ -241,7 +246,6 @@ static bool spread_one(struct placement *pl)
     if (!best)
         return false;
     move(pl, best, to);
-    best->spread_at = pl->ticks;
     pl->load[from] -= best->share;
     pl->load[to] += best->share;
     return true;
@@ -249,8 +253,8 @@ static bool spread_one(struct placement *pl)
 
 static bool is_chatty(struct placement *pl, struct placed *pd)
 {
-    return pd->woken >= CHATTY_WAKES_PER_TICK && pd->stretch < CHATTY_STRETCH_NS &&
-           (!pd->spread_at || pl->ticks - pd->spread_at > GATHER_AGAIN_TICKS);
+    return placed_cpu(pd) >= 0 && pd->woken >= CHATTY_WAKES_PER_TICK &&
+           pd->stretch < CHATTY_STRETCH_NS && pl->ticks - pd->moved_at > GATHER_AFTER_TICKS;
 }
 
 /* Moves one chatty task to the CPU of another, if both CPUs together have time for it. */
@@ -258,16 +262,15 @@ static void gather_one(struct placement *pl)
 {
     struct placed *pd, *first = NULL;
     list_for_each (pd, &pl->all, link) {
-        int cpu = placed_cpu(pd);
-        if (cpu < 0 || !is_chatty(pl, pd))
+        if (!is_chatty(pl, pd))
             continue;
         if (!first) {
             first = pd;
             continue;
         }
-        int home = placed_cpu(first);
-        if (cpu != home && pl->load[cpu] + pl->load[home] < GATHER_LOAD) {
-            move(pl, pd, home);
+        int here = placed_cpu(pd), there = placed_cpu(first);
+        if (here != there && pl->load[here] + pl->load[there] < GATHER_LOAD) {
+            move(pl, pd, there);
             return;
         }
     }

@@ -13,7 +13,7 @@
  *   - lets go: a task that has been in application code for a whole period needs no partner; the
  *     host may run it where it likes, until it stops again.
  *
- * A task whose stretches are short (a ping-pong) is never worth spreading: see worth_moving().
+ * What a task does is averaged over a few periods: a short disturbance moves nobody.
  */
 #ifndef PICKET_PLATFORM_PTRACE_PLACEMENT_H
 #define PICKET_PLATFORM_PTRACE_PLACEMENT_H
@@ -53,11 +53,11 @@ struct placed {
     _Atomic uint64_t stops;
     /* The service thread's: what it saw at the last tick, and what happened since. */
     uint64_t seen_awake, seen_wakes, seen_stops;
-    double share;       /* of the period that it was awake: 0 to 1 */
-    uint64_t stretch;   /* ns: how long it stays awake on average */
-    uint64_t woken;     /* times */
-    bool computes;      /* it was in the application all the time */
-    uint64_t spread_at; /* tick */
+    double share;      /* of its time that it is awake: 0 to 1 */
+    double woken;      /* times a period */
+    double stretch;    /* ns that it stays awake */
+    bool computes;     /* it was in the application all the time */
+    uint64_t moved_at; /* tick */
 };
 
 /* 0 or -ENOMEM. wake_fd is still to be set. */
