@@ -377,6 +377,7 @@ int clock_init(struct clock *c, struct memory_file *mf)
     c->params = (struct vdso_params *)(mf->file.window + c->page.start);
     c->params->tsc_base = UINT64_MAX; /* every counter is beyond max_delta: ask the kernel */
     c->params->getcpu = getcpu_method();
+    c->params->ncpus = UINT32_MAX; /* until somebody knows better */
     mutex_init(&c->lock, LOCK_CLOCK);
 
     sample_host(&c->anchor);

@@ -13,6 +13,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/loader/internal.h"
+#include "sentry/loader/vdso/params.h"
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ int loader_create(struct kernel *k, struct loader **out)
     if (!l)
         return -ENOMEM;
     l->kernel = k;
+    k->clock.params->ncpus = (uint32_t)k->ncpus;
     int err = vdso_init(&l->vdso, k->memory, k->clock.page);
     if (err) {
         free(l);

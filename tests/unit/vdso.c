@@ -272,6 +272,7 @@ START_TEST(test_getcpu)
 {
     cpu_set_t all, one;
     ck_assert_int_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+    clk.params->ncpus = CPU_SETSIZE;
     for (unsigned method = VDSO_GETCPU_SYSCALL; method <= VDSO_GETCPU_LSL; method++) {
         if (method == VDSO_GETCPU_RDPID && clk.params->getcpu != VDSO_GETCPU_RDPID)
             continue;
@@ -289,6 +290,20 @@ START_TEST(test_getcpu)
             ck_assert_int_eq(vdso_getcpu(NULL, NULL, NULL), 0);
         }
         ck_assert_int_eq(sched_setaffinity(0, sizeof(all), &all), 0);
+    }
+}
+END_TEST
+
+/* No number that the application would not expect. */
+START_TEST(test_few_cpus)
+{
+    unsigned cpu = 99;
+    clk.params->ncpus = 1;
+    if (clk.params->getcpu == VDSO_GETCPU_SYSCALL)
+        return;
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_int_eq(vdso_getcpu(&cpu, NULL, NULL), 0);
+        ck_assert_uint_eq(cpu, 0);
     }
 }
 END_TEST
@@ -338,6 +353,7 @@ int main(void)
     tcase_add_test(tc, test_asks_the_kernel);
     tcase_add_test(tc, test_resolution);
     tcase_add_test(tc, test_getcpu);
+    tcase_add_test(tc, test_few_cpus);
     suite_add_tcase(s, tc);
 
     SRunner *sr = srunner_create(s);

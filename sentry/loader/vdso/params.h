@@ -29,8 +29,9 @@ enum vdso_line { VDSO_MONOTONIC, VDSO_RAW, VDSO_REALTIME, VDSO_LINES };
 enum vdso_getcpu { VDSO_GETCPU_SYSCALL, VDSO_GETCPU_RDPID, VDSO_GETCPU_LSL };
 
 struct vdso_params {
-    uint32_t seq; /* odd while the rest is being written */
-    uint32_t getcpu;
+    uint32_t seq;    /* odd while the rest is being written */
+    uint32_t getcpu; /* enum vdso_getcpu; it and ncpus do not change */
+    uint32_t ncpus;  /* that the application knows of, numbered from 0 */
     uint64_t tsc_base;
     uint64_t max_delta; /* 0 (with tsc_base UINT64_MAX): always ask the kernel */
     int64_t tai_offset; /* seconds */
@@ -42,6 +43,7 @@ struct vdso_params {
 
 /* Linux keeps the CPU's number in the limit of this segment (low 12 bits; the node above). */
 #define VDSO_CPU_SEGMENT 0x7b
+#define VDSO_CPU_MASK 0xfff
 
 /* Time stamp counters of 4 MHz and more fit. */
 #define VDSO_SHIFT 56

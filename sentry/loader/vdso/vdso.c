@@ -99,28 +99,40 @@ int __vdso_clock_getres(clockid_t id, struct timespec *res)
     return 0;
 }
 
-long __vdso_getcpu(unsigned *cpu, unsigned *node, struct getcpu_cache *unused)
+/* The host's number of this CPU; false if it cannot be had here. */
+static bool host_cpu(unsigned *cpu)
 {
     unsigned long p;
+    unsigned limit;
 
-    (void)unused;
     switch (vdso_params.getcpu) {
     case VDSO_GETCPU_RDPID:
         __asm__ volatile("rdpid %0" : "=r"(p));
-        break;
-    case VDSO_GETCPU_LSL: {
-        unsigned limit;
+        *cpu = p & VDSO_CPU_MASK;
+        return true;
+    case VDSO_GETCPU_LSL:
         __asm__ volatile("lsl %1, %0" : "=r"(limit) : "r"(VDSO_CPU_SEGMENT));
-        p = limit;
-        break;
-    }
+        *cpu = limit & VDSO_CPU_MASK;
+        return true;
     default:
-        return syscall2(SYS_getcpu, (long)cpu, (long)node);
+        return false;
     }
+}
+
+/* One node; and of the CPUs, those that the application knows. */
+long __vdso_getcpu(unsigned *cpu, unsigned *node, struct getcpu_cache *unused)
+{
+    unsigned number;
+
+    (void)unused;
+    if (!host_cpu(&number))
+        return syscall2(SYS_getcpu, (long)cpu, (long)node);
+    if (number >= vdso_params.ncpus)
+        number %= vdso_params.ncpus;
     if (cpu)
-        *cpu = p & 0xfff;
+        *cpu = number;
     if (node)
-        *node = (unsigned)(p >> 12);
+        *node = 0;
     return 0;
 }
 
