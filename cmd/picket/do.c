@@ -46,24 +46,29 @@ static void raise_descriptor_limit(void)
 }
 
 /*
- * Takes the standard streams away from Picket and hands them to the sandbox, so that a pipe's other
- * end sees when the application closes it. Stderr stays ours too, for a last word.
+ * Duplicates the standard streams for the sandbox, before anything else is opened. One that is
+ * closed is -1 there, and its number is taken here, lest something else get it.
  */
-static int pass_stdio(int stdio[3])
+static int take_streams(int stdio[3])
 {
     for (int fd = 0; fd < 3; fd++) {
         stdio[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (stdio[fd] < 0 && errno != EBADF)
-            return fail("cannot pass on standard streams: %s", strerror(errno));
+        if (stdio[fd] >= 0)
+            continue;
+        if (errno != EBADF || open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+            return fail("cannot pass on the standard streams: %s", strerror(errno));
     }
+    return 0;
+}
+
+/* From now on the streams are the sandbox's alone: a pipe's other end sees when it closes them.
+ * Stderr stays ours too, for a last word. */
+static int leave_streams(void)
+{
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0)
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
         return fail("cannot open /dev/null: %s", strerror(errno));
-    for (int fd = 0; fd < 3; fd++)
-        if (fd != null && (fd != STDERR_FILENO || stdio[fd] < 0))
-            dup2(null, fd);
-    if (null > STDERR_FILENO)
-        close(null);
+    close(null);
     return 0;
 }
 
@@ -86,51 +91,44 @@ static const char *start_directory(const struct do_options *o, char *buf, size_t
     return "/";
 }
 
-/* Which of the statuses says that the sandbox came up but the command did not. */
-static int boot_status(int err)
-{
-    switch (err) {
-    case -ENOENT:
-        return STATUS_NOT_FOUND;
-    case -EACCES:
-    case -EPERM:
-    case -ENOEXEC:
-    case -EISDIR:
-    case -ENOTDIR:
-    case -ELIBBAD:
-    case -ELOOP:
-        return STATUS_CANNOT_EXECUTE;
-    }
-    return STATUS_PICKET_FAILED;
-}
-
 static int exit_status(int wait_status)
 {
     return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+/* The exit status of the command, or what stands for its failure to start. */
+static int run_command(struct kernel *k)
+{
+    char why[512];
+    int err = kernel_load(k, why, sizeof(why));
+    if (!err)
+        return exit_status(kernel_run(k));
+    fail("%s", why);
+    return err == -ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_EXECUTE;
 }
 
 static int run_sandbox(const struct kernel_config *config)
 {
     struct do_signals signals;
     struct kernel *k;
-    char why[512] = "";
+    char why[512];
     int err = do_signals_start(&signals);
     if (err)
         return fail("cannot start a thread: %s", strerror(-err));
     err = kernel_boot(config, &k, why, sizeof(why));
     if (err) {
         do_signals_stop(&signals);
-        fail("%s", why[0] ? why : strerror(-err));
-        return boot_status(err);
+        return fail("%s", why);
     }
     atomic_store(&signals.kernel, k);
-    int status = kernel_run(k);
+    int status = run_command(k);
     do_signals_stop(&signals);
     kernel_destroy(k);
-    return exit_status(status);
+    return status;
 }
 
-static int do_sandbox(const struct do_options *o, const struct platform_type *platform)
+static int do_sandbox(const struct do_options *o, const struct platform_type *platform,
+                      const int stdio[3])
 {
     char here[PATH_MAX];
     struct do_user user;
@@ -146,6 +144,7 @@ static int do_sandbox(const struct do_options *o, const struct platform_type *pl
         .strace = o->strace,
         .strace_list = o->strace_list,
         .memory_limit = o->memory_limit,
+        .stdio = {stdio[0], stdio[1], stdio[2]},
     };
     int status = open_root(o, &config.root_fd);
     if (status == 0)
@@ -153,7 +152,7 @@ static int do_sandbox(const struct do_options *o, const struct platform_type *pl
     if (status == 0)
         status = open_log(o);
     if (status == 0)
-        status = pass_stdio(config.stdio);
+        status = leave_streams();
     if (status != 0)
         return status;
     config.uid = user.uid;
@@ -169,13 +168,17 @@ static int do_sandbox(const struct do_options *o, const struct platform_type *pl
 static int do_run(int argc, char **argv)
 {
     struct do_options o;
-    int status = do_options_parse(&o, argc, argv);
+    int stdio[3];
+    int status = take_streams(stdio);
+    if (status != 0)
+        return status;
+    status = do_options_parse(&o, argc, argv);
     if (status == 0 && o.help) {
         fputs(do_command.help, stdout);
         status = fflush(stdout) == 0 ? 0 : STATUS_PICKET_FAILED;
     } else if (status == 0) {
         const struct platform_type *platform = find_platform(o.platform);
-        status = platform ? do_sandbox(&o, platform)
+        status = platform ? do_sandbox(&o, platform, stdio)
                           : fail("--platform %s: there are auto, ptrace and kvm", o.platform);
     }
     do_options_release(&o);

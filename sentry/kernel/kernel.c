@@ -248,8 +248,9 @@ static int load_program(struct task *t, struct file *file, const char *path)
     return 0;
 }
 
-static int start_program(struct kernel *k, struct task *t, char *why, size_t why_size)
+int kernel_load(struct kernel *k, char *why, size_t why_size)
 {
+    struct task *t = k->init_task;
     const char *name = k->config->argv[0];
     char path[4096];
     struct file *file;
@@ -258,6 +259,7 @@ static int start_program(struct kernel *k, struct task *t, char *why, size_t why
         err = load_program(t, file, path);
         file_put(file);
     }
+    why[0] = '\0';
     return err ? fail(why, why_size, err, name) : 0;
 }
 
@@ -272,9 +274,7 @@ static int make_init(struct kernel *k, struct path_ref *root, struct path_ref *c
     int err = t->fs ? attach_init(k, t) : -ENOMEM;
     if (!err)
         err = open_stdio(k, t);
-    if (err)
-        return fail(why, why_size, err, "cannot make process 1");
-    return start_program(k, t, why, why_size);
+    return err ? fail(why, why_size, err, "cannot make process 1") : 0;
 }
 
 static int boot(struct kernel *k, char *why, size_t why_size)

@@ -96,12 +96,16 @@ struct kernel {
 };
 
 /*
- * Makes a kernel, mounts the root, loads config->argv as process 1. On failure returns -errno and a
- * sentence for a person in why.
+ * Makes a kernel, mounts the root, makes process 1, with nothing to run yet. On failure returns
+ * -errno and a sentence for a person in why.
  */
 MUST_CHECK int kernel_boot(const struct kernel_config *config, struct kernel **out, char *why,
                            size_t why_size);
-/* Runs until process 1 has exited and everything else was killed. Returns its wait status. */
+/* Loads config->argv into process 1: -errno if there is no such command (-ENOENT) or it cannot be
+ * executed, and a sentence in why. */
+MUST_CHECK int kernel_load(struct kernel *k, char *why, size_t why_size);
+/* Pre: loaded. Runs until process 1 has exited and everything else was killed. Returns its wait
+ * status. */
 int kernel_run(struct kernel *k);
 /* A signal from outside (Ctrl-C, SIGTERM) for process 1. Any thread; async-signal-safe not needed.
  */

@@ -14,6 +14,7 @@
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/timer.h"
+#include "sentry/syscalls/syscalls.h"
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -146,6 +147,8 @@ static int block(struct task *t, const ktime_t *deadline, uint32_t interrupts)
     uint32_t awake = TOKEN_AWAKE;
     int err = 0;
     if (atomic_compare_exchange_strong(&t->wake_token, &awake, TOKEN_ASLEEP)) {
+        if (unlikely(t->strace != NULL))
+            strace_block(t);
         err = sleep_on_host(t, deadline, interrupts);
         atomic_fetch_add_explicit(&t->nvcsw, 1, memory_order_relaxed);
     }

@@ -101,11 +101,10 @@ long task_wait(struct task *t, const struct wait_request *rq, struct wait_result
     struct wait_entry entry;
     wait_entry_init_task(&entry, t, POLLIN);
     wait_add(&t->tg->child_wait, &entry);
-    while ((found = look(t, rq, out)) == 0) {
-        found = task_block(t, NULL);
-        if (found)
-            break;
-    }
+    /* The SIGCHLD of the child that we wait for must not hide it: look once more. */
+    int err = 0;
+    while ((found = look(t, rq, out)) == 0 && err == 0)
+        err = task_block(t, NULL);
     wait_remove(&t->tg->child_wait, &entry);
-    return found;
+    return found ? found : err;
 }

@@ -32,6 +32,7 @@ struct strace_task {
     char text[STRACE_LINE];
     struct strace_out line;
     unsigned next_arg;
+    bool comma;   /* it follows a comma that is there already */
     bool active;  /* a call is being printed */
     bool resumed; /* its first half is out */
     struct timespec start;
@@ -207,24 +208,26 @@ static void strace_begin_line(struct strace_task *st)
 
 /* ---- calls ---- */
 
-/* Prints the arguments from *next on; before the call, up to the first that it fills. */
-static void strace_args(struct strace_out *o, const struct strace_call *c, unsigned *next,
-                        bool returned)
+/* Prints the arguments from st->next_arg on; before the call, up to the first that it fills. */
+static void strace_args(struct strace_task *st, const struct strace_call *c, bool returned)
 {
-    for (; *next < c->row->nargs; ++*next) {
-        const struct strace_format *f = &strace_formats[c->row->args[*next]];
+    struct strace_out *o = &st->line;
+    for (; st->next_arg < c->row->nargs; st->next_arg++) {
+        unsigned i = st->next_arg;
+        const struct strace_format *f = &strace_formats[c->row->args[i]];
         if (f->omit && f->omit(c)) {
-            *next = c->row->nargs;
+            st->next_arg = c->row->nargs;
             return;
         }
-        if (f->after && !returned)
-            return;
-        if (*next > 0)
+        if (i > 0 && !st->comma)
             strace_printf(o, ", ");
+        st->comma = f->after && !returned;
+        if (st->comma)
+            return;
         if (f->after && c->result < 0 && !f->on_error)
-            strace_pointer(o, c->args->a[*next]);
+            strace_pointer(o, c->args->a[i]);
         else
-            f->fn(o, c, *next, f->data);
+            f->fn(o, c, i, f->data);
     }
 }
 
@@ -245,6 +248,7 @@ void strace_enter(struct task *t, uint64_t nr, const struct sysargs *a)
     st->active = true;
     st->resumed = false;
     st->next_arg = 0;
+    st->comma = false;
     clock_gettime(CLOCK_MONOTONIC, &st->start);
     if (!c.row) {
         strace_printf(&st->line, "syscall_0x%x(0x%lx, 0x%lx, 0x%lx, 0x%lx, 0x%lx, 0x%lx",
@@ -252,7 +256,7 @@ void strace_enter(struct task *t, uint64_t nr, const struct sysargs *a)
         return;
     }
     strace_printf(&st->line, "%s(", c.row->name);
-    strace_args(&st->line, &c, &st->next_arg, false);
+    strace_args(st, &c, false);
     if (c.row->result == R_NONE) {
         strace_exit(t, nr, a, 0);
         st->active = false;
@@ -374,7 +378,7 @@ void strace_exit(struct task *t, uint64_t nr, const struct sysargs *a, long resu
     if (st->resumed)
         strace_printf(o, "<... %s resumed>", c.row ? c.row->name : "call");
     if (c.row)
-        strace_args(o, &c, &st->next_arg, true);
+        strace_args(st, &c, true);
     strace_printf(o, ")");
     int pad = o->len < STRACE_RESULT_COLUMN ? (int)(STRACE_RESULT_COLUMN - o->len) : 0;
     strace_printf(o, "%*s = ", pad, "");

@@ -19,7 +19,7 @@ same busybox sort -r /etc/group
 same busybox md5sum /bin/busybox
 same busybox sha1sum /bin/busybox
 same busybox find /etc -name '*.conf' -type f
-same busybox stat -c '%A %h %U %s %Y' /etc/passwd /bin/sh /dev/null
+same busybox stat -c '%A %h %U %s %Y' /etc/passwd /bin/sh
 same busybox dd if=/dev/zero bs=4096 count=100 status=none
 same busybox tr a-z A-Z
 same busybox expr 6 '*' 7

@@ -20,7 +20,7 @@ equal 'closed stdout' "$(sandbox -- sh -c 'echo x; echo $? >&2' 2>&1 >&- | tail 
 equal 'stdin at its end' "$(sandbox -- cat </dev/null | wc -c)" 0
 equal 'position is shared' "$(printf 'one\ntwo\n' >in; (sandbox -- sh -c 'read x; echo $x'; cat) <in | sort | tr '\n' ' ')" 'one two '
 equal 'closing reaches the other end' \
-    "$(sandbox -- sh -c 'echo x; exec >&- 2>&-; sleep 3' 2>/dev/null | timeout 2 cat; echo "${PIPESTATUS[1]}")" 'x
+    "$("$picket" 'do' -- sh -c 'echo x; exec >&- 2>&-; sleep 3' 2>/dev/null | timeout 2 cat; echo "${PIPESTATUS[1]}")" 'x
 0'
 
 terminal() { # runs "picket do -- COMMAND" on a terminal of its own, typing $typed
