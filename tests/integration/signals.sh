@@ -53,6 +53,7 @@ equal 'but not two' $? $((128 + 9))
 check '... and everything goes' all_gone "${all[@]}"
 
 "$picket" 'do' -- sleep 1 </dev/null &
+sleep 0.3
 kill -INT $!
 wait $!
 equal 'ignored by the caller, ignored inside' $? 0
