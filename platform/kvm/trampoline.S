@@ -3,6 +3,7 @@
  * exception vector and one, at the end, for SYSCALL. The host learns what happened from rip alone.
  * The code is copied into a page of the guest, so it must not care where it is.
  */
+#include <cet.h>
     .section .rodata
     .balign 4096
     .globl kvm_trampoline_start, kvm_trampoline_end

@@ -12,6 +12,7 @@
  */
 #include "platform/ptrace/stub_layout.h"
 #include <asm/unistd.h>
+#include <cet.h>
 
 #define FUTEX_WAIT 0
 #define SEEK_SET 0
