@@ -76,8 +76,8 @@ struct sigframe {
     X(r8)                                                                                          \
     X(r9)                                                                                          \
     X(r10)                                                                                         \
-    X(r11) X(r12) X(r13) X(r14) X(r15) X(rdi) X(rsi) X(rbp) X(rbx) X(rdx) X(rax) X(rcx) X(rsp)     \
-        X(rip)
+    X(r11)                                                                                         \
+    X(r12) X(r13) X(r14) X(r15) X(rdi) X(rsi) X(rbp) X(rbx) X(rdx) X(rax) X(rcx) X(rsp) X(rip)
 
 static void fill_context(struct task *t, struct ucontext64 *uc, gva_t fpstate, sigset64_t mask)
 {

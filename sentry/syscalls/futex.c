@@ -16,8 +16,8 @@
 /* A wait with a timeout goes on until the same instant. a: address, value, shared, bitset. */
 static long restart_wait(struct task *t, struct restart_block *rb)
 {
-    long r = futex_wait(t, rb->a[0], rb->a[2], (uint32_t)rb->a[1], (uint32_t)rb->a[3],
-                        &rb->deadline);
+    long r =
+        futex_wait(t, rb->a[0], rb->a[2], (uint32_t)rb->a[1], (uint32_t)rb->a[3], &rb->deadline);
     return r == -ERESTARTSYS ? -ERESTART_RESTARTBLOCK : r;
 }
 

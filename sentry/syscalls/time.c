@@ -262,8 +262,8 @@ SYSCALL(clock_nanosleep)
     bool absolute = a->a[1] & TIMER_ABSTIME;
     if (clock < 0 && (clock & 4) && (~(clock >> 3) == 0 || ~(clock >> 3) == t->tid))
         return -EINVAL;
-    if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_REALTIME_COARSE ||
-        clock == CLOCK_MONOTONIC_COARSE)
+    if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_MONOTONIC_RAW ||
+        clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE)
         return -EOPNOTSUPP;
     int64_t now = task_clock_now(t, clock), ns;
     if (now < 0)

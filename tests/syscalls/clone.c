@@ -36,10 +36,10 @@ static int thread_body(void *arg)
 CASE(thread_ids)
 {
     ctid = 1;
-    int tid = EXPECT_OK(clone(thread_body, TOP(0),
-                              THREAD_FLAGS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID |
-                                  CLONE_CHILD_SETTID,
-                              (void *)5L, &ptid, NULL, &ctid));
+    int tid = EXPECT_OK(
+        clone(thread_body, TOP(0),
+              THREAD_FLAGS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID,
+              (void *)5L, &ptid, NULL, &ctid));
     wait_zero(&ctid);
     EXPECT_EQ(ptid, tid);
     EXPECT_EQ(value, 5);
@@ -157,7 +157,8 @@ static int report_parent(void *arg)
 
 CASE(clone_parent_makes_a_sibling)
 {
-    volatile pid_t *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    volatile pid_t *seen =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t me = getpid();
     pid_t p = FORK({
         EXPECT_OK(clone(report_parent, TOP(1), CLONE_PARENT | SIGCHLD, (void *)seen));

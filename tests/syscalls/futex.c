@@ -124,7 +124,9 @@ CASE(wake_op)
     start(t, 1, 0);
     word2 = 5;
     uint32_t op = FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 5);
-    EXPECT_EQ(futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, N(1), &word, FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_GE, 0)), 1);
+    EXPECT_EQ(futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, N(1), &word,
+                    FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_GE, 0)),
+              1);
     join(t, 1);
     EXPECT_EQ(futex(&word, FUTEX_WAKE_OP_PRIVATE, 1, N(1), &word2, op), 0);
     EXPECT_EQ(word2, 8);
@@ -142,7 +144,8 @@ CASE(wake_op)
 
 CASE(shared_between_processes)
 {
-    volatile uint32_t *a = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    volatile uint32_t *a =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t p = FORK({
         while (*a == 0)
             futex(a, FUTEX_WAIT, 0, NULL, NULL, 0);

@@ -1,9 +1,9 @@
 /* nanosleep(2), clock_nanosleep(2), setitimer(2), alarm(2), timer_create(2). */
 #include "tests/syscalls/test.h"
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/times.h>
-#include <sys/resource.h>
 #include <time.h>
 
 static int64_t now_ns(clockid_t c)
@@ -25,7 +25,7 @@ static void on_info(int sig, siginfo_t *info, void *uc)
     *(siginfo_t *)&seen = *info;
     count++;
 }
-static void catch(int sig, int flags)
+static void catch (int sig, int flags)
 {
     struct sigaction sa = {.sa_sigaction = on_info, .sa_flags = SA_SIGINFO | flags};
     EXPECT_OK(sigaction(sig, &sa, NULL));
@@ -70,7 +70,7 @@ CASE(sleeps_long_enough)
 CASE(interrupted_sleep_tells_the_rest)
 {
     struct timespec ts = {5, 0}, rem = {0, 0};
-    catch(SIGALRM, SA_RESTART);
+    catch (SIGALRM, SA_RESTART);
     ualarm(20000, 0);
     EXPECT_ERRNO(EINTR, nanosleep(&ts, &rem));
     EXPECT_EQ(rem.tv_sec, 4);
@@ -117,7 +117,7 @@ CASE(alarm_returns_what_was_left)
 CASE(itimer_real)
 {
     struct itimerval it = {{0, 10000}, {0, 10000}}, old;
-    catch(SIGALRM, 0);
+    catch (SIGALRM, 0);
     EXPECT_ERRNO(EINVAL, setitimer(3, &it, NULL));
     EXPECT_ERRNO(EINVAL, getitimer(-1, &old));
     EXPECT_ERRNO(EFAULT, getitimer(ITIMER_REAL, (void *)8));
@@ -147,8 +147,8 @@ static void spin(int64_t ns)
 CASE(itimer_of_cpu_time)
 {
     struct itimerval it = {{0, 0}, {0, 20000}};
-    catch(SIGPROF, 0);
-    catch(SIGVTALRM, 0);
+    catch (SIGPROF, 0);
+    catch (SIGVTALRM, 0);
     EXPECT_OK(setitimer(ITIMER_PROF, &it, NULL));
     usleep(60000); /* asleep: no time passes */
     EXPECT_EQ(count, 0);
@@ -188,7 +188,7 @@ CASE(posix_timer_signal)
     timer_t t;
     struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
     ev.sigev_value.sival_int = 4711;
-    catch(SIGRTMIN, 0);
+    catch (SIGRTMIN, 0);
     EXPECT_OK(timer_create(CLOCK_REALTIME, &ev, &t));
     struct itimerspec its = {{0, 10 * MS}, {0, 10 * MS}}, now;
     EXPECT_OK(timer_settime(t, 0, &its, NULL));
@@ -209,7 +209,7 @@ CASE(posix_timer_signal)
 CASE(posix_timer_default_event)
 {
     timer_t t;
-    catch(SIGALRM, 0);
+    catch (SIGALRM, 0);
     EXPECT_OK(timer_create(CLOCK_MONOTONIC, NULL, &t));
     struct itimerspec its = {{0, 0}, {0, 5 * MS}};
     EXPECT_OK(timer_settime(t, 0, &its, NULL));
@@ -224,7 +224,7 @@ CASE(posix_timer_default_event)
 CASE(posix_timer_absolute)
 {
     timer_t t;
-    catch(SIGALRM, 0);
+    catch (SIGALRM, 0);
     EXPECT_OK(timer_create(CLOCK_MONOTONIC, NULL, &t));
     int64_t when = now_ns(CLOCK_MONOTONIC) + 20 * MS;
     struct itimerspec its = {{0, 0}, ts_of(when)};
@@ -245,7 +245,7 @@ CASE(posix_timer_overrun)
     timer_t t;
     sigset_t set;
     struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
-    catch(SIGUSR1, 0);
+    catch (SIGUSR1, 0);
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
@@ -314,7 +314,7 @@ CASE(posix_timer_for_a_thread)
 {
     volatile pid_t tid = 0;
     pthread_t th;
-    catch(SIGUSR2, 0);
+    catch (SIGUSR2, 0);
     pthread_create(&th, NULL, thread_target, (void *)&tid);
     while (!tid)
         usleep(1000);

@@ -54,7 +54,10 @@ CASE(nowait_leaves_the_zombie)
 
 CASE(by_process_group)
 {
-    pid_t p = FORK({ setpgid(0, 0); _exit(1); });
+    pid_t p = FORK({
+        setpgid(0, 0);
+        _exit(1);
+    });
     setpgid(p, p);
     pid_t q = FORK({ _exit(2); });
     int status;
@@ -128,7 +131,10 @@ CASE(sigchld_siginfo)
 CASE(sigchld_of_stops)
 {
     catch_chld(SA_RESTART);
-    pid_t p = FORK({ raise(SIGSTOP); pause(); });
+    pid_t p = FORK({
+        raise(SIGSTOP);
+        pause();
+    });
     int status;
     EXPECT_EQ(waitpid(p, &status, WUNTRACED), p);
     EXPECT_EQ(chld_code, CLD_STOPPED);
@@ -162,7 +168,10 @@ static void on_alarm(int sig)
 CASE(interrupted)
 {
     struct sigaction sa = {.sa_handler = on_alarm};
-    pid_t p = FORK({ usleep(300000); _exit(8); });
+    pid_t p = FORK({
+        usleep(300000);
+        _exit(8);
+    });
     sigaction(SIGALRM, &sa, NULL);
     ualarm(20000, 0);
     EXPECT_ERRNO(EINTR, waitpid(p, NULL, 0));
@@ -180,7 +189,10 @@ static void *wait_in_thread(void *arg)
 }
 CASE(any_thread_may_wait)
 {
-    pid_t p = FORK({ usleep(20000); _exit(5); });
+    pid_t p = FORK({
+        usleep(20000);
+        _exit(5);
+    });
     pthread_t t;
     void *status;
     pthread_create(&t, NULL, wait_in_thread, &p);
