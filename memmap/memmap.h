@@ -177,6 +177,8 @@ struct mapping_identity_ops {
     uint64_t (*inode)(struct mapping_identity *id);
     /* Writes mr back as fdatasync would. Returns 0 or -errno. */
     int (*msync)(struct mapping_identity *id, struct mappable_range mr);
+    /* Frees mr as fallocate with FALLOC_FL_PUNCH_HOLE would: it reads as zero. NULL: cannot. */
+    int (*punch)(struct mapping_identity *id, struct mappable_range mr);
 };
 struct mapping_identity {
     const struct mapping_identity_ops *ops;

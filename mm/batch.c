@@ -23,8 +23,11 @@ static int batch_do(struct batch *b)
 {
     struct mm *mm = b->mm;
     int err = 0;
-    if (b->nops && mm->as)
+    if (b->nops && mm->as) {
+        mm->trips++;
+        mm->trip_ops += b->nops;
         err = mm->as->ops->apply(mm->as, b->ops, b->nops);
+    }
     b->nops = 0;
     if (err == -ENOMEM)
         mm_platform_emptied(mm);

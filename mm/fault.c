@@ -197,6 +197,49 @@ static void fill_around(struct mm *mm, struct vma *v, struct batch *b)
     }
 }
 
+/*
+ * The score goes up when a small mapping is touched for the first time, and down when one is made
+ * and left to its fate. While it is high, new ones are shown at once, but for one in a while, which
+ * is the probe that keeps the score honest.
+ */
+#define AHEAD_BYTES HUGE_PAGE_SIZE
+#define SCORE_MAX 8
+#define SCORE_AHEAD 3
+#define AHEAD_PROBE 16
+
+static void score_add(struct mm *mm, int d)
+{
+    int s = atomic_load_explicit(&mm->touch_score, memory_order_relaxed) + d;
+    s = MAX(MIN(s, SCORE_MAX), -SCORE_MAX);
+    atomic_store_explicit(&mm->touch_score, s, memory_order_relaxed);
+}
+
+void mm_map_ahead(struct mm *mm, gva_t start, gva_t end)
+{
+    struct vma *v = vma_find(mm, start);
+    struct batch b;
+
+    if (end - start > AHEAD_BYTES || v->mappable || !(v->perms & ACCESS_WRITE) ||
+        (v->flags & (VMA_GROWS_DOWN | VMA_NORESERVE | VMA_SPECIAL)))
+        return;
+    if (atomic_load_explicit(&mm->touch_score, memory_order_relaxed) < SCORE_AHEAD ||
+        ++mm->mapped_ahead % AHEAD_PROBE == 0) {
+        score_add(mm, -1);
+        return;
+    }
+    rwlock_write(&mm->active);
+    batch_init(&b, mm);
+    if (pma_ensure(mm, v, start, start + PAGE_SIZE, ACCESS_WRITE, &b) == 0) {
+        struct pma *p = pma_find(mm, start);
+        if (!pma_pushed(mm, p) && !pma_is_large_fresh(p))
+            batch_map(&b, p, p->node.start, p->node.end, 0);
+    }
+    int ignored = batch_flush(&b); /* it will fault */
+    (void)ignored;
+    pma_merge(mm, start, end);
+    rwlock_unlock(&mm->active);
+}
+
 /* Does what is in the batch. If the platform ran out of room and forgot everything, the page alone
  * will fit. */
 static int show(struct mm *mm, gva_t addr, struct batch *b)
@@ -217,7 +260,9 @@ static int fault_locked(struct mm *mm, struct vma *v, gva_t addr, access_t at)
     struct batch b;
 
     batch_init(&b, mm);
-    bool first = v->mappable && !pma_find(mm, page);
+    bool absent = !pma_find(mm, page), first = v->mappable && absent;
+    if (absent && !v->mappable && node_length(&v->node) <= AHEAD_BYTES)
+        score_add(mm, 2);
     int err = pma_ensure(mm, v, page, page + PAGE_SIZE, at, &b);
     if (err) {
         int ignored = batch_flush(&b);

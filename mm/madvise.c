@@ -85,16 +85,6 @@ static int advise_free(struct mm *mm, struct vma *v, gva_t start, gva_t end)
     return discard(mm, v, start, end);
 }
 
-static int advise_remove(UNUSED struct mm *mm, struct vma *v, gva_t start, gva_t end)
-{
-    uint64_t offset = vma_offset(v, start);
-    if (v->mlock != MLOCK_NONE || !v->mappable)
-        return -EINVAL;
-    if ((v->flags & VMA_PRIVATE) || !(v->perms & ACCESS_WRITE))
-        return -EACCES;
-    return shared_anon_punch(v->mappable, offset, offset + (end - start)) ? 0 : -EOPNOTSUPP;
-}
-
 static int advise_cold(UNUSED struct mm *mm, struct vma *v, UNUSED gva_t start, UNUSED gva_t end)
 {
     return v->mlock != MLOCK_NONE || (v->flags & VMA_SPECIAL) ? -EINVAL : 0;
@@ -115,7 +105,6 @@ static const struct advice advices[] = {
     {MADV_DONTNEED, advise_dontneed, 0, 0, false},
     {MADV_DONTNEED_LOCKED, advise_dontneed_locked, 0, 0, false},
     {MADV_FREE, advise_free, 0, 0, false},
-    {MADV_REMOVE, advise_remove, 0, 0, false},
     {MADV_DONTFORK, NULL, VMA_DONT_FORK, 0, false},
     {MADV_DOFORK, NULL, 0, VMA_DONT_FORK, false},
     {MADV_WIPEONFORK, NULL, VMA_WIPE_ON_FORK, 0, true},
@@ -170,6 +159,48 @@ static int advise_range(struct mm *mm, gva_t start, gva_t end, const struct advi
     return err ? err : hole ? -ENOMEM : 0;
 }
 
+/* Frees what a shared mapping shows, without our lock: a file system may take any of its own. */
+static int remove_vma(struct mm *mm, struct vma *v, gva_t start, gva_t end)
+{
+    struct mapping_identity *id = v->id;
+    uint64_t offset = vma_offset(v, start);
+
+    if (v->mlock != MLOCK_NONE || !id)
+        return -EINVAL;
+    if ((v->flags & VMA_PRIVATE) || !(v->max & ACCESS_WRITE))
+        return -EACCES;
+    if (!id->ops->punch)
+        return -EOPNOTSUPP;
+    id->ops->get(id);
+    rwlock_unlock(&mm->mapping);
+    int err = id->ops->punch(id, (struct mappable_range){offset, offset + (end - start)});
+    id->ops->put(id);
+    rwlock_read(&mm->mapping);
+    return err;
+}
+
+static int advise_remove(struct mm *mm, gva_t start, gva_t end)
+{
+    bool hole = false;
+    int err = 0;
+    gva_t addr = start;
+
+    rwlock_read(&mm->mapping);
+    while (!err && addr < end) {
+        struct vma *v = vma_lower_bound(mm, addr);
+        if (!v || v->node.start >= end) {
+            hole = true;
+            break;
+        }
+        hole = hole || v->node.start > addr;
+        gva_t from = MAX(v->node.start, addr);
+        addr = MIN(v->node.end, end);
+        err = remove_vma(mm, v, from, addr);
+    }
+    rwlock_unlock(&mm->mapping);
+    return err ? err : hole ? -ENOMEM : 0;
+}
+
 static int advise_populate(struct mm *mm, gva_t start, gva_t end, access_t at)
 {
     int err = mm_populate(mm, start, end, at);
@@ -180,10 +211,10 @@ int mm_madvise(struct mm *mm, gva_t addr, uint64_t length, int advice)
 {
     const struct advice *ad = find_advice(advice);
     bool populate = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
+    bool known = ad || populate || advice == MADV_REMOVE;
     uint64_t rounded;
 
-    if ((!ad && !populate) || !page_aligned(addr) || !page_up(length, &rounded) ||
-        addr + rounded < addr)
+    if (!known || !page_aligned(addr) || !page_up(length, &rounded) || addr + rounded < addr)
         return -EINVAL;
     if (rounded == 0)
         return 0;
@@ -192,6 +223,8 @@ int mm_madvise(struct mm *mm, gva_t addr, uint64_t length, int advice)
     if (populate)
         return advise_populate(mm, addr, addr + rounded,
                                advice == MADV_POPULATE_READ ? ACCESS_READ : ACCESS_WRITE);
+    if (advice == MADV_REMOVE)
+        return advise_remove(mm, addr, addr + rounded);
     if (ad->fn)
         rwlock_read(&mm->mapping);
     else

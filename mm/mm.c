@@ -1,6 +1,7 @@
 /*
  * The life of an address space: made, copied by fork, ended with its last user.
  */
+#include "base/log.h"
 #include "mm/mm_internal.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -200,6 +201,8 @@ static void mm_end(struct mm *mm)
 {
     struct vma_drop drop = {NULL};
 
+    log_debug("mm: %lu faults; %lu trips to the platform, with %lu operations",
+              atomic_load(&mm->minor_faults), mm->trips, mm->trip_ops);
     rwlock_write(&mm->mapping);
     rwlock_write(&mm->active);
     struct address_space *as = mm->as;

@@ -80,6 +80,7 @@ struct mm {
     struct range_set vmas;
     struct mm_layout layout;
     uint64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm, peak_vm; /* bytes */
+    unsigned mapped_ahead;                                             /* a count, for probes */
     enum mlock_mode def_mlock;                                         /* mlockall(MCL_FUTURE) */
 
     struct rwlock active; /* MM_ACTIVE: down to the next blank line */
@@ -87,9 +88,11 @@ struct mm {
     struct address_space *as; /* NULL after the last user is gone */
     uint32_t as_gen;          /* grows when the platform forgets everything; never 0 */
     uint64_t peak_rss;
+    uint64_t trips, trip_ops; /* to the platform, for the log */
 
     _Atomic uint64_t minor_faults;
-    struct mutex info_lock; /* LEAF */
+    _Atomic int touch_score; /* whether new small mappings are touched soon: see mm_map_ahead */
+    struct mutex info_lock;  /* LEAF */
     struct mm_info info;
 };
 
@@ -309,6 +312,11 @@ size_t mm_visit_pages(struct mm *mm, gva_t addr, size_t length, access_t at, vis
 /* Faults in [start, end) as far as VMAs and permissions allow; stops at the first failure and
  * returns it. No lock held. at: 0 means what each VMA allows, for MAP_POPULATE and mlock. */
 int mm_populate(struct mm *mm, gva_t start, gva_t end, access_t at);
+/*
+ * A small anonymous mapping was made at [start, end). If such mappings use to be touched, shows it
+ * at once, which is cheaper than a fault later. MM_MAPPING held for writing.
+ */
+void mm_map_ahead(struct mm *mm, gva_t start, gva_t end);
 /* As much as can be, everywhere. */
 void mm_populate_all(struct mm *mm);
 
@@ -317,7 +325,5 @@ void mm_populate_all(struct mm *mm);
 /* A mappable of `length` zero bytes with one reference on its identity; counted as committed. */
 MUST_CHECK int shared_anon_create(struct mm_config *cfg, uint64_t length, bool account,
                                   struct mappable **m, struct mapping_identity **id);
-/* Whether m is one of these, for MADV_REMOVE. */
-bool shared_anon_punch(struct mappable *m, uint64_t start, uint64_t end);
 
 #endif

@@ -229,6 +229,8 @@ int mm_mmap(struct mm *mm, const struct mmap_opts *o, gva_t *addr)
     rwlock_write(&mm->mapping);
     enum mlock_mode mlock = o->is_vdso ? MLOCK_NONE : MAX(o->mlock, mm->def_mlock);
     int err = mmap_locked(mm, o, length, mlock, addr, &drop);
+    if (!err && !o->precommit && mlock != MLOCK_EAGER)
+        mm_map_ahead(mm, *addr, *addr + length);
     rwlock_unlock(&mm->mapping);
     vma_drop_all(&drop);
     if (!err && (o->precommit || mlock == MLOCK_EAGER)) {

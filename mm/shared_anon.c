@@ -177,6 +177,21 @@ static int sa_msync(UNUSED struct mapping_identity *id, UNUSED struct mappable_r
     return 0;
 }
 
+static int sa_punch(struct mapping_identity *id, struct mappable_range mr)
+{
+    struct shared_anon *sa = of_id(id);
+    uint64_t start = mr.start, end = mr.end;
+    MUTEX_GUARD(&sa->lock);
+    for (struct range_node *n = range_set_lower_bound(&sa->chunks, start); n && n->start < end;
+         n = range_node_next(n)) {
+        const struct chunk *c = container_of(n, struct chunk, node);
+        uint64_t a = MAX(start, n->start), b = MIN(end, n->end);
+        memory_file_decommit(sa->cfg->memory, (struct file_range){c->file_offset + (a - n->start),
+                                                                  c->file_offset + (b - n->start)});
+    }
+    return 0;
+}
+
 static const struct mapping_identity_ops sa_identity_ops = {
     .get = sa_get,
     .put = sa_put,
@@ -184,6 +199,7 @@ static const struct mapping_identity_ops sa_identity_ops = {
     .device = sa_device,
     .inode = sa_inode,
     .msync = sa_msync,
+    .punch = sa_punch,
 };
 
 int shared_anon_create(struct mm_config *cfg, uint64_t length, bool account, struct mappable **m,
@@ -210,20 +226,4 @@ int shared_anon_create(struct mm_config *cfg, uint64_t length, bool account, str
     *m = &sa->mappable;
     *id = &sa->id;
     return 0;
-}
-
-bool shared_anon_punch(struct mappable *m, uint64_t start, uint64_t end)
-{
-    if (m->ops != &sa_mappable_ops)
-        return false;
-    struct shared_anon *sa = of_mappable(m);
-    MUTEX_GUARD(&sa->lock);
-    for (struct range_node *n = range_set_lower_bound(&sa->chunks, start); n && n->start < end;
-         n = range_node_next(n)) {
-        const struct chunk *c = container_of(n, struct chunk, node);
-        uint64_t a = MAX(start, n->start), b = MIN(end, n->end);
-        memory_file_decommit(sa->cfg->memory, (struct file_range){c->file_offset + (a - n->start),
-                                                                  c->file_offset + (b - n->start)});
-    }
-    return true;
 }

@@ -45,6 +45,14 @@ static int identity_msync(struct mapping_identity *id, struct mappable_range mr)
     struct file *f = identity_file(id);
     return f->ops->fsync ? f->ops->fsync(f, (int64_t)mr.start, (int64_t)mr.end, true) : 0;
 }
+static int identity_punch(struct mapping_identity *id, struct mappable_range mr)
+{
+    struct file *f = identity_file(id);
+    if (!f->ops->fallocate)
+        return -EOPNOTSUPP;
+    return f->ops->fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (int64_t)mr.start,
+                             (int64_t)RANGE_LENGTH(mr));
+}
 static const struct mapping_identity_ops file_identity_ops = {
     .get = identity_get,
     .put = identity_put,
@@ -52,6 +60,7 @@ static const struct mapping_identity_ops file_identity_ops = {
     .device = identity_device,
     .inode = identity_inode,
     .msync = identity_msync,
+    .punch = identity_punch,
 };
 
 /* ---- life ---- */

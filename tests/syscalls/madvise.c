@@ -113,8 +113,29 @@ CASE(remove_punches_shared_memory)
     EXPECT_EQ(p[3 * PG - 1], 0);
     EXPECT_EQ(p[3 * PG], 1);
     EXPECT_ERRNO(EINVAL, madvise(map(1, RW, ANON), PG, MADV_REMOVE));
-    EXPECT_EQ(mprotect(p, PG, PROT_READ), 0);
+    EXPECT_EQ(mlock(p, PG), 0);
+    EXPECT_ERRNO(EINVAL, madvise(p, PG, MADV_REMOVE));
+    int fd = file_of("f", 1);
+    close(fd);
+    fd = EXPECT_OK(open(test_path("f"), O_RDONLY));
+    p = mmap(NULL, PG, PROT_READ, MAP_SHARED, fd, 0);
+    EXPECT(p != MAP_FAILED);
     EXPECT_ERRNO(EACCES, madvise(p, PG, MADV_REMOVE));
+}
+
+CASE(remove_punches_files)
+{
+    char c;
+    int fd = EXPECT_OK(memfd_create("m", 0));
+    EXPECT_EQ(ftruncate(fd, 3 * PG), 0);
+    char *p = mmap(NULL, 3 * PG, RW, MAP_SHARED, fd, 0);
+    EXPECT(p != MAP_FAILED);
+    memset(p, 1, 3 * PG);
+    EXPECT_EQ(madvise(p + PG, PG, MADV_REMOVE), 0);
+    EXPECT_EQ(p[PG], 0);
+    EXPECT_EQ(p[2 * PG], 1);
+    EXPECT_EQ(pread(fd, &c, 1, PG), 1);
+    EXPECT_EQ(c, 0);
 }
 
 CASE(dontfork)

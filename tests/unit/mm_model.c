@@ -565,7 +565,7 @@ static void op_madvise(void)
         if (advice == MADV_REMOVE && expect == 0) {
             if (p->obj < 0)
                 expect = -EINVAL;
-            else if (p->private || !(p->prot & PROT_WRITE))
+            else if (p->private)
                 expect = -EACCES;
             else if (p->obj < NFILES)
                 expect = -EOPNOTSUPP;
