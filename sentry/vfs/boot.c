@@ -2,6 +2,7 @@
  * The mount tree that a sandbox starts with.
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/socket/socket.h"
 #include "sentry/vfs/internal.h"
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -71,7 +72,9 @@ int vfs_create(struct kernel *k)
         return err;
     v->anon_sb = anon_super(k, "anon_inodefs", ANON_INODE_FS_MAGIC);
     v->pipe_sb = anon_super(k, "pipefs", PIPEFS_MAGIC);
-    if (!v->anon_sb || !v->pipe_sb)
+    v->sock_sb = anon_super(k, "sockfs", SOCKFS_MAGIC);
+    v->unix_names = unix_names_create();
+    if (!v->anon_sb || !v->pipe_sb || !v->sock_sb || !v->unix_names)
         return -ENOMEM;
     v->anon_mnt = mount_alloc(v, v->anon_sb, v->anon_sb->root, 0, "anon_inodefs");
     if (!v->anon_mnt)
@@ -91,6 +94,9 @@ void vfs_destroy(struct vfs *v)
         super_put(v->anon_sb);
     if (v->pipe_sb)
         super_put(v->pipe_sb);
+    if (v->sock_sb)
+        super_put(v->sock_sb);
+    unix_names_destroy(v->unix_names);
     if (shm)
         super_put(shm);
     if (v->dcache)

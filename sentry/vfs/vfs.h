@@ -201,11 +201,12 @@ struct inode {
     _Atomic int write_count;         /* > 0: writers; < 0: being executed (-ETXTBSY) */
     struct file_lock_context *locks; /* POSIX, OFD and flock locks, or NULL: vfs/locks.c */
     struct inotify_marks *marks;
-    struct pipe *pipe; /* of a FIFO that somebody has open: fs/pipefs */
-    char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS); not where
-                                sb->no_dentry_cache: /proc/self differs between readers */
-    bool linkable;           /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
-    bool dead;               /* a directory that was removed (dir_lock; set by the VFS) */
+    struct pipe *pipe;           /* of a FIFO that somebody has open: fs/pipefs */
+    struct unix_sock *unix_sock; /* bound to this name (UNIX_NAMES): socket/unix */
+    char *_Atomic link_body;     /* of a symbolic link, once read: walks use it (VFS); not where
+                                    sb->no_dentry_cache: /proc/self differs between readers */
+    bool linkable; /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
+    bool dead;     /* a directory that was removed (dir_lock; set by the VFS) */
     void *priv;
 };
 
@@ -456,6 +457,9 @@ struct vfs {
     struct mount_ns *root_ns;
     struct super_block *anon_sb; /* anonymous inodes */
     struct super_block *pipe_sb;
+    struct super_block *sock_sb;
+    struct unix_names *unix_names;        /* socket/unix */
+    _Atomic int64_t files_in_flight;      /* in messages that nobody has read */
     struct mount *anon_mnt;               /* their mount, reachable by no walk */
     _Atomic(struct super_block *) shm_sb; /* nameless tmpfs files; made on first use */
     struct dcache *dcache;

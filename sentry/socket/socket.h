@@ -1,0 +1,104 @@
+/*
+ * Sockets: what all families have in common.
+ *
+ *   descriptor -> struct file -> struct socket --ops--> family (unix/)
+ *
+ * A socket lives and dies with its file description. socket_ops see sentry memory only, but for the
+ * data itself (struct uio).
+ */
+#ifndef PICKET_SENTRY_SOCKET_SOCKET_H
+#define PICKET_SENTRY_SOCKET_SOCKET_H
+
+#include "sentry/vfs/vfs.h"
+#include <sys/socket.h>
+
+struct socket;
+
+/* Open files on their way (SCM_RIGHTS): a reference on each. */
+#define SCM_MAX_FILES 253u
+struct scm_files {
+    struct scm_files *next;    /* private to scm.c */
+    _Atomic int64_t *inflight; /* counts them while they are in a queue */
+    unsigned n;
+    struct file *files[];
+};
+struct scm_files *scm_files_create(unsigned n);
+struct scm_files *scm_files_copy(const struct scm_files *s);
+/* Drops the references. Closing a socket may drop more such sets: they are done one by one, however
+ * deep they are nested. Harmless on NULL. */
+void scm_files_free(struct scm_files *s);
+
+/* One message, as sendmsg and recvmsg have it. */
+struct sock_msg {
+    /* Destination; or source, filled in by recvmsg. */
+    struct sockaddr_storage name;
+    socklen_t name_len; /* 0: none */
+    int flags;          /* MSG_*; O_NONBLOCK is MSG_DONTWAIT here */
+    /* To be sent (taken over if they were), or received (the caller's then). */
+    struct scm_files *files;
+    struct ucred creds;
+    bool has_creds;
+    int out_flags; /* recvmsg: MSG_TRUNC, MSG_EOR */
+};
+
+struct socket_ops {
+    /* The file is gone. */
+    void (*release)(struct socket *s);
+    int (*bind)(struct socket *s, struct task *t, const struct sockaddr_storage *a, socklen_t len);
+    int (*connect)(struct socket *s, struct task *t, const struct sockaddr_storage *a,
+                   socklen_t len, bool nonblock);
+    int (*listen)(struct socket *s, struct task *t, int backlog);
+    /* *out: a new socket, for socket_file_create. */
+    int (*accept)(struct socket *s, struct task *t, bool nonblock, struct socket **out);
+    /* Its own name or its peer's. Fills *len. */
+    int (*getname)(struct socket *s, bool peer, struct sockaddr_storage *a, socklen_t *len);
+    /* Return bytes or -errno. u == NULL is not allowed; resid may be 0. */
+    ssize_t (*sendmsg)(struct socket *s, struct task *t, struct uio *u, struct sock_msg *m);
+    ssize_t (*recvmsg)(struct socket *s, struct task *t, struct uio *u, struct sock_msg *m);
+    int (*shutdown)(struct socket *s, int how);
+    /* *len: room in val, then bytes used. val holds at most SOCKOPT_MAX bytes. */
+    int (*getsockopt)(struct socket *s, int level, int name, void *val, socklen_t *len);
+    int (*setsockopt)(struct socket *s, struct task *t, int level, int name, const void *val,
+                      socklen_t len);
+    uint32_t (*poll)(struct socket *s);
+    long (*ioctl)(struct socket *s, struct task *t, unsigned cmd, uint64_t arg);
+};
+#define SOCKOPT_MAX 256
+
+struct socket {
+    const struct socket_ops *ops;
+    struct kernel *kernel;
+    int family, type, protocol;
+    struct wait_queue queue; /* poll, and sleepers */
+    struct mutex lock;       /* SOCKET */
+    /* SOL_SOCKET options that only have to be remembered (lock). */
+    uint64_t option_bits;
+    struct linger linger;
+    struct timeval rcv_timeout, snd_timeout; /* 0: none */
+    _Atomic unsigned sndbuf, rcvbuf;
+};
+
+void socket_init(struct socket *s, const struct socket_ops *ops, struct kernel *k, int family,
+                 int type, int protocol);
+void socket_fini(struct socket *s);
+/* A description for s, which dies with it; on failure s is released. flags: O_NONBLOCK. */
+int socket_file_create(struct kernel *k, struct socket *s, unsigned flags, const struct cred *cred,
+                       struct file **out);
+/* NULL: not a socket. */
+struct socket *file_socket(const struct file *f);
+/* The deadline of a call that blocks, by SO_SNDTIMEO or SO_RCVTIMEO, in *at; or NULL. */
+const ktime_t *socket_deadline(struct socket *s, bool send, ktime_t *at);
+
+/* SOL_SOCKET, for families to fall back on. -ENOPROTOOPT if the option is not a common one. */
+int socket_getsockopt(struct socket *s, int name, void *val, socklen_t *len);
+int socket_setsockopt(struct socket *s, struct task *t, int name, const void *val, socklen_t len);
+
+/* ---- families ---- */
+
+/* Two of them, connected, if pair is not NULL. -EPROTONOSUPPORT, -ESOCKTNOSUPPORT. */
+int unix_socket_create(struct task *t, int type, int protocol, struct socket **out,
+                       struct socket **pair);
+struct unix_names *unix_names_create(void);
+void unix_names_destroy(struct unix_names *n);
+
+#endif

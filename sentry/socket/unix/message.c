@@ -1,0 +1,483 @@
+/*
+ * Sending and receiving.
+ *
+ * The sender copies the data into a message before it takes any lock, the receiver copies it out
+ * while it holds only its recv_lock.
+ */
+#include "sentry/kernel/kernel.h"
+#include "sentry/socket/unix/unix.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STREAM_CHUNK (64u * 1024)
+/* What a message costs beyond its data, as far as the sender's buffer is concerned. */
+#define OVERHEAD 576u
+
+static size_t cost(const struct unix_msg *m)
+{
+    return m->len + OVERHEAD;
+}
+
+bool unix_writable(struct unix_sock *s)
+{
+    return atomic_load(&s->sent) * 4 <= s->sock.sndbuf;
+}
+
+static bool has_room(struct unix_sock *s)
+{
+    return atomic_load(&s->sent) < s->sock.sndbuf;
+}
+
+/* ---- messages ---- */
+
+/* A message of n bytes from u. */
+static int msg_create(struct unix_sock *s, struct uio *u, size_t n, const struct sock_msg *m,
+                      struct unix_msg **out)
+{
+    struct unix_msg *msg = malloc(sizeof *msg + n);
+    if (!msg)
+        return -ENOMEM;
+    if (n && uio_copy_from(u, msg->data, n) != (ssize_t)n) {
+        free(msg);
+        return -EFAULT;
+    }
+    list_init(&msg->link);
+    msg->sender = unix_get(s);
+    mutex_lock(&s->sock.lock);
+    msg->from = s->addr;
+    if (msg->from)
+        ref_get(&msg->from->ref);
+    mutex_unlock(&s->sock.lock);
+    msg->files = NULL;
+    msg->creds = m->creds;
+    msg->len = n;
+    msg->off = 0;
+    atomic_fetch_add(&s->sent, cost(msg));
+    *out = msg;
+    return 0;
+}
+
+/* The sender gets its room back. */
+void unix_msg_free(struct unix_msg *msg)
+{
+    struct unix_sock *s = msg->sender;
+    atomic_fetch_sub(&s->sent, cost(msg));
+    if (unix_writable(s))
+        wait_wake(&s->sock.queue, WRITABLE);
+    scm_files_free(msg->files);
+    unix_addr_put(msg->from);
+    free(msg);
+    unix_put(s);
+}
+
+/* other->sock.lock held. The files of m go with it. */
+static void enqueue(struct unix_sock *other, struct unix_msg *msg, struct sock_msg *m)
+{
+    msg->files = m->files;
+    m->files = NULL;
+    if (msg->files) {
+        msg->files->inflight = &other->sock.kernel->vfs->files_in_flight;
+        atomic_fetch_add(msg->files->inflight, msg->files->n);
+    }
+    list_add_tail(&other->msgs, &msg->link);
+    other->nmsgs++;
+    other->bytes += msg->len;
+}
+
+bool unix_dgram_full(const struct unix_sock *other, const struct unix_sock *s)
+{
+    return other->peer != s && other->nmsgs >= UNIX_DGRAM_QUEUE;
+}
+
+static void dequeue(struct unix_sock *s, struct unix_msg *msg)
+{
+    MUTEX_GUARD(&s->sock.lock);
+    if (s->nmsgs == UNIX_DGRAM_QUEUE) {
+        struct unix_sock *sender;
+        list_for_each (sender, &s->senders, sender_link)
+            wait_wake(&sender->sock.queue, WRITABLE);
+    }
+    list_del(&msg->link);
+    s->nmsgs--;
+    s->bytes -= msg->len - msg->off;
+}
+
+/* ---- sending ---- */
+
+/* Sleeps until s has room for more. */
+static int wait_room(struct unix_sock *s, struct task *t, bool nonblock)
+{
+    struct wait_entry w;
+    ktime_t at;
+    int err = 0;
+    if (has_room(s))
+        return 0;
+    if (nonblock)
+        return -EAGAIN;
+    const ktime_t *deadline = socket_deadline(&s->sock, true, &at);
+    wait_entry_init_task(&w, t, POLLOUT);
+    w.exclusive = true;
+    wait_add(&s->sock.queue, &w);
+    while (!has_room(s) && !s->snd_shut && !err)
+        err = task_block(t, deadline);
+    wait_remove(&s->sock.queue, &w);
+    if (err == -ETIMEDOUT)
+        return -EAGAIN;
+    return err && deadline ? -EINTR : err;
+}
+
+/* The connected peer with a reference. */
+static int stream_peer(struct unix_sock *s, struct unix_sock **other)
+{
+    MUTEX_GUARD(&s->sock.lock);
+    if (s->snd_shut)
+        return -EPIPE;
+    if (s->state != UNIX_CONNECTED || !s->peer)
+        return -ENOTCONN;
+    *other = unix_get(s->peer);
+    return 0;
+}
+
+/* Puts msg in other's queue, with the files of m. */
+static int deliver(struct unix_sock *other, struct unix_msg *msg, struct sock_msg *m)
+{
+    mutex_lock(&other->sock.lock);
+    bool open = other->state != UNIX_DEAD && !other->rcv_shut;
+    if (open) {
+        enqueue(other, msg, m);
+    }
+    mutex_unlock(&other->sock.lock);
+    if (!open) {
+        unix_msg_free(msg);
+        return -EPIPE;
+    }
+    wait_wake(&other->sock.queue, READABLE);
+    return 0;
+}
+
+static ssize_t stream_send(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    struct unix_sock *other;
+    ssize_t done = 0;
+    int err = stream_peer(s, &other);
+    if (m->name_len) {
+        if (!err)
+            unix_put(other);
+        return err == -ENOTCONN ? -EOPNOTSUPP : -EISCONN;
+    }
+    if (err)
+        goto out;
+    while (u->resid && !err) {
+        struct unix_msg *msg;
+        size_t n = MIN(u->resid, MIN((uint64_t)STREAM_CHUNK, (uint64_t)s->sock.sndbuf / 2));
+        err = wait_room(s, t, m->flags & MSG_DONTWAIT);
+        if (!err)
+            err = msg_create(s, u, n, m, &msg);
+        if (!err)
+            err = deliver(other, msg, m);
+        if (!err)
+            done += (ssize_t)n;
+    }
+    unix_put(other);
+out:
+    if (done)
+        return done;
+    if (err == -EPIPE && !(m->flags & MSG_NOSIGNAL))
+        signal_send_self(t, SIGPIPE);
+    return err;
+}
+
+/* Where a datagram goes, with a reference. */
+static int dgram_target(struct unix_sock *s, struct task *t, const struct sock_msg *m,
+                        struct unix_sock **other)
+{
+    if (m->name_len && unix_is_dgram(s))
+        return unix_lookup(t, &m->name, m->name_len, s->sock.type, other);
+    mutex_lock(&s->sock.lock);
+    int err = s->snd_shut ? -EPIPE : 0;
+    *other = s->peer ? unix_get(s->peer) : NULL;
+    mutex_unlock(&s->sock.lock);
+    if (!*other && !err)
+        err = -ENOTCONN;
+    if (err) {
+        unix_put(*other);
+        *other = NULL;
+    }
+    return err;
+}
+
+/* 0 if the datagram is in the queue, -EAGAIN if it has no place there yet. */
+static int dgram_try(struct unix_sock *s, struct unix_sock *other, struct unix_msg *msg,
+                     struct sock_msg *m)
+{
+    MUTEX_GUARD(&other->sock.lock);
+    if (other->state == UNIX_DEAD)
+        return unix_is_dgram(s) ? -ECONNREFUSED : -EPIPE;
+    if (other->rcv_shut)
+        return -EPIPE;
+    if (unix_is_dgram(s) && other->peer && other->peer != s)
+        return -EPERM;
+    if (unix_dgram_full(other, s))
+        return -EAGAIN;
+    enqueue(other, msg, m);
+    return 0;
+}
+
+static int dgram_try_or_wait(struct unix_sock *s, struct unix_sock *other, struct task *t,
+                             struct unix_msg *msg, struct sock_msg *m)
+{
+    struct wait_entry w;
+    ktime_t at;
+    int err = dgram_try(s, other, msg, m), slept = 0;
+    if (err != -EAGAIN || m->flags & MSG_DONTWAIT)
+        return err;
+    const ktime_t *deadline = socket_deadline(&s->sock, true, &at);
+    wait_entry_init_task(&w, t, POLLOUT);
+    w.exclusive = true;
+    wait_add(&other->room, &w);
+    while ((err = dgram_try(s, other, msg, m)) == -EAGAIN && !slept)
+        slept = task_block(t, deadline);
+    wait_remove(&other->room, &w);
+    if (err != -EAGAIN || slept == -ETIMEDOUT)
+        return err;
+    return deadline ? -EINTR : slept;
+}
+
+static ssize_t dgram_send(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    struct unix_sock *other = NULL;
+    struct unix_msg *msg = NULL;
+    size_t n = u->resid;
+    if (n > s->sock.sndbuf - 32)
+        return -EMSGSIZE;
+    int err = s->passcred ? unix_autobind(s) : 0;
+    if (!err)
+        err = dgram_target(s, t, m, &other);
+    if (err)
+        return err;
+    err = wait_room(s, t, m->flags & MSG_DONTWAIT);
+    if (!err)
+        err = msg_create(s, u, n, m, &msg);
+    if (!err) {
+        err = dgram_try_or_wait(s, other, t, msg, m);
+        if (err)
+            unix_msg_free(msg);
+        else
+            wait_wake(&other->sock.queue, READABLE);
+        if (err == -ECONNREFUSED && !m->name_len)
+            unix_set_dgram_peer(s, NULL, UNIX_CLOSE);
+    }
+    unix_put(other);
+    return err ? err : (ssize_t)n;
+}
+
+ssize_t unix_sendmsg(struct socket *sock, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    struct unix_sock *s = unix_of(sock);
+    if (m->flags & MSG_OOB)
+        return -EOPNOTSUPP;
+    if (!m->has_creds)
+        unix_set_cred(&m->creds, t);
+    return sock->type == SOCK_STREAM ? stream_send(s, t, u, m) : dgram_send(s, t, u, m);
+}
+
+/* ---- receiving ---- */
+
+/*
+ * The first message, which stays in the queue; NULL at the end of file. -EAGAIN if there is
+ * neither. recv_lock held, so nobody else takes it off.
+ */
+static int peek_first(struct unix_sock *s, struct unix_msg **out)
+{
+    MUTEX_GUARD(&s->sock.lock);
+    *out = list_first(&s->msgs, struct unix_msg, link);
+    if (*out)
+        return 0;
+    if (s->err) {
+        int err = -s->err;
+        s->err = 0;
+        return err;
+    }
+    if (s->rcv_shut)
+        return 0;
+    if (!unix_is_dgram(s) && s->state != UNIX_CONNECTED)
+        return s->sock.type == SOCK_STREAM ? -EINVAL : -ENOTCONN;
+    return -EAGAIN;
+}
+
+/* As peek_first, but waits. */
+static int wait_first(struct unix_sock *s, struct task *t, bool nonblock, const ktime_t *deadline,
+                      struct unix_msg **out)
+{
+    int err = peek_first(s, out), slept = 0;
+    if (err != -EAGAIN || nonblock)
+        return err;
+    struct wait_entry w;
+    wait_entry_init_task(&w, t, POLLIN);
+    w.exclusive = true;
+    wait_add(&s->sock.queue, &w);
+    while ((err = peek_first(s, out)) == -EAGAIN && !slept) {
+        mutex_unlock(&s->recv_lock);
+        slept = task_block(t, deadline);
+        mutex_lock(&s->recv_lock);
+    }
+    wait_remove(&s->sock.queue, &w);
+    if (err != -EAGAIN || slept == -ETIMEDOUT)
+        return err;
+    return deadline ? -EINTR : slept;
+}
+
+static void take_name(struct sock_msg *m, const struct unix_msg *msg)
+{
+    m->name_len = 0;
+    if (!msg->from)
+        return;
+    m->name_len = msg->from->len;
+    memcpy(&m->name, &msg->from->un, sizeof msg->from->un);
+}
+
+/* The files of msg: moved, or copied by MSG_PEEK. */
+static void take_files(struct sock_msg *m, struct unix_msg *msg)
+{
+    if (!msg->files)
+        return;
+    if (m->flags & MSG_PEEK) {
+        m->files = scm_files_copy(msg->files);
+        return;
+    }
+    m->files = msg->files;
+    msg->files = NULL;
+    if (m->files->inflight)
+        atomic_fetch_sub(m->files->inflight, m->files->n);
+    m->files->inflight = NULL;
+}
+
+/* A message is out of the queue. */
+static void consumed(struct unix_sock *s, struct unix_msg *msg)
+{
+    dequeue(s, msg);
+    unix_msg_free(msg);
+    if (s->sock.type != SOCK_STREAM)
+        wait_wake(&s->room, WRITABLE);
+}
+
+static ssize_t dgram_recv(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    struct unix_msg *msg;
+    ktime_t at;
+    MUTEX_GUARD(&s->recv_lock);
+    const ktime_t *deadline = socket_deadline(&s->sock, false, &at);
+    int err = wait_first(s, t, m->flags & MSG_DONTWAIT, deadline, &msg);
+    if (err || !msg)
+        return err;
+    take_name(m, msg);
+    m->creds = msg->creds;
+    m->has_creds = s->passcred;
+    take_files(m, msg);
+    size_t n = MIN(msg->len, u->resid);
+    bool faulted = n && uio_copy_to(u, msg->data, n) != (ssize_t)n;
+    if (n < msg->len)
+        m->out_flags |= MSG_TRUNC;
+    if (s->sock.type == SOCK_SEQPACKET)
+        m->out_flags |= MSG_EOR;
+    if (m->flags & MSG_TRUNC)
+        n = msg->len;
+    if (!(m->flags & MSG_PEEK))
+        consumed(s, msg);
+    return faulted ? -EFAULT : (ssize_t)n;
+}
+
+static bool same_creds(const struct ucred *a, const struct ucred *b)
+{
+    return a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+}
+
+/* Takes n bytes off the front of msg. Returns whether that was all of it. */
+static bool advance(struct unix_sock *s, struct unix_msg *msg, size_t n)
+{
+    mutex_lock(&s->sock.lock);
+    msg->off += n;
+    s->bytes -= n;
+    bool all = msg->off == msg->len;
+    mutex_unlock(&s->sock.lock);
+    if (all)
+        consumed(s, msg);
+    return all;
+}
+
+/* Looks at the messages in the queue without taking them. recv_lock held. */
+static ssize_t stream_peek(struct unix_sock *s, struct unix_msg *msg, struct uio *u,
+                           struct sock_msg *m)
+{
+    ssize_t done = 0;
+    m->creds = msg->creds;
+    m->has_creds = s->passcred;
+    while (msg && u->resid) {
+        if (s->passcred && !same_creds(&m->creds, &msg->creds))
+            break;
+        size_t n = MIN(msg->len - msg->off, u->resid);
+        if (uio_copy_to(u, msg->data + msg->off, n) != (ssize_t)n)
+            return done ? done : -EFAULT;
+        done += (ssize_t)n;
+        if (msg->files) {
+            take_files(m, msg);
+            break;
+        }
+        MUTEX_GUARD(&s->sock.lock);
+        struct list_head *next = msg->link.next;
+        msg = next == &s->msgs ? NULL : list_entry(next, struct unix_msg, link);
+    }
+    return done;
+}
+
+/* One message, or a part. Returns bytes; *stop: nothing may be joined to it. */
+static ssize_t stream_take(struct unix_sock *s, struct unix_msg *msg, struct uio *u,
+                           struct sock_msg *m, bool *stop)
+{
+    size_t n = MIN(msg->len - msg->off, u->resid);
+    ssize_t copied = uio_copy_to(u, msg->data + msg->off, n);
+    if (copied < 0)
+        return copied;
+    take_files(m, msg);
+    bool all = advance(s, msg, (size_t)copied);
+    *stop = !all || m->files;
+    return copied;
+}
+
+static ssize_t stream_recv(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    ktime_t at;
+    ssize_t done = 0, n = 0;
+    bool stop = false, nonblock = m->flags & MSG_DONTWAIT;
+    MUTEX_GUARD(&s->recv_lock);
+    const ktime_t *deadline = socket_deadline(&s->sock, false, &at);
+    while (u->resid && !stop) {
+        struct unix_msg *msg;
+        bool enough = done && !(m->flags & MSG_WAITALL);
+        n = wait_first(s, t, nonblock || enough, deadline, &msg);
+        if (n || !msg)
+            break;
+        if (m->flags & MSG_PEEK)
+            return stream_peek(s, msg, u, m);
+        if (done && s->passcred && !same_creds(&m->creds, &msg->creds))
+            break;
+        if (!done)
+            take_name(m, msg);
+        m->creds = msg->creds;
+        m->has_creds = s->passcred;
+        n = stream_take(s, msg, u, m, &stop);
+        if (n < 0)
+            break;
+        done += n;
+    }
+    return done ? done : n;
+}
+
+ssize_t unix_recvmsg(struct socket *sock, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    struct unix_sock *s = unix_of(sock);
+    if (m->flags & MSG_OOB)
+        return -EOPNOTSUPP;
+    return sock->type == SOCK_STREAM ? stream_recv(s, t, u, m) : dgram_recv(s, t, u, m);
+}
