@@ -163,6 +163,7 @@ void unix_release(struct socket *sock)
 /* Gives a datagram socket another peer (a reference is taken over), or none. */
 void unix_set_dgram_peer(struct unix_sock *s, struct unix_sock *other, enum unix_state state)
 {
+    unix_names_lock(s); /* one change of peers at a time, so that sender_link agrees with peer */
     mutex_lock(&s->sock.lock);
     struct unix_sock *old = s->peer;
     s->peer = other;
@@ -172,14 +173,14 @@ void unix_set_dgram_peer(struct unix_sock *s, struct unix_sock *other, enum unix
         mutex_lock(&old->sock.lock);
         list_del(&s->sender_link);
         mutex_unlock(&old->sock.lock);
-        unix_put(old);
     }
     if (other) {
         mutex_lock(&other->sock.lock);
-        list_del(&s->sender_link);
         list_add(&other->senders, &s->sender_link);
         mutex_unlock(&other->sock.lock);
     }
+    unix_names_unlock(s);
+    unix_put(old);
 }
 
 /* A datagram socket's default destination; AF_UNSPEC takes it away. */

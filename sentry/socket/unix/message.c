@@ -156,18 +156,13 @@ static int deliver(struct unix_sock *other, struct unix_msg *msg, struct sock_ms
     return 0;
 }
 
-static ssize_t stream_send(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
+/* Cuts what u has into messages for other. Returns the bytes sent, or an error if there are none.
+ */
+static ssize_t stream_send_to(struct unix_sock *s, struct unix_sock *other, struct task *t,
+                              struct uio *u, struct sock_msg *m)
 {
-    struct unix_sock *other;
     ssize_t done = 0;
-    int err = stream_peer(s, &other);
-    if (m->name_len) {
-        if (!err)
-            unix_put(other);
-        return err == -ENOTCONN ? -EOPNOTSUPP : -EISCONN;
-    }
-    if (err)
-        goto out;
+    int err = 0;
     while (u->resid && !err) {
         struct unix_msg *msg;
         size_t n = MIN(u->resid, MIN((uint64_t)STREAM_CHUNK, (uint64_t)s->sock.sndbuf / 2));
@@ -179,13 +174,21 @@ static ssize_t stream_send(struct unix_sock *s, struct task *t, struct uio *u, s
         if (!err)
             done += (ssize_t)n;
     }
+    return done ? done : err;
+}
+
+static ssize_t stream_send(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
+{
+    struct unix_sock *other = NULL;
+    ssize_t n = stream_peer(s, &other);
+    if (m->name_len)
+        n = n == -ENOTCONN ? -EOPNOTSUPP : -EISCONN;
+    if (!n)
+        n = stream_send_to(s, other, t, u, m);
     unix_put(other);
-out:
-    if (done)
-        return done;
-    if (err == -EPIPE && !(m->flags & MSG_NOSIGNAL))
+    if (n == -EPIPE && !(m->flags & MSG_NOSIGNAL))
         signal_send_self(t, SIGPIPE);
-    return err;
+    return n;
 }
 
 /* Where a datagram goes, with a reference. */

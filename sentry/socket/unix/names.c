@@ -43,6 +43,16 @@ static struct unix_names *names_of(const struct unix_sock *s)
     return s->sock.kernel->vfs->unix_names;
 }
 
+void unix_names_lock(const struct unix_sock *s)
+{
+    mutex_lock(&names_of(s)->lock);
+}
+
+void unix_names_unlock(const struct unix_sock *s)
+{
+    mutex_unlock(&names_of(s)->lock);
+}
+
 static struct list_head *bucket(struct unix_names *n, const struct sockaddr_un *un, socklen_t len)
 {
     uint32_t h = 2166136261u;

@@ -89,6 +89,8 @@ void unix_set_cred(struct ucred *c, const struct task *t);
 
 /* ---- names.c ---- */
 
+void unix_names_lock(const struct unix_sock *s);
+void unix_names_unlock(const struct unix_sock *s);
 void unix_addr_put(struct unix_addr *a);
 /* The socket that a names, with a reference; -ECONNREFUSED, -EPROTOTYPE if its type is another, or
  * what the path walk says. */
