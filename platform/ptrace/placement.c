@@ -20,6 +20,11 @@
 #define GATHER_LOAD 1.3
 #define GATHER_AFTER_TICKS 8 /* after the last move */
 
+/* Busy tasks may look for a better CPU. */
+#define BUSY_SHARE 0.5
+#define BUSY_STRETCH_NS 2000000
+#define RECONSIDER_TICKS 32
+
 static uint64_t now_ns(void)
 {
     struct timespec ts;
@@ -276,11 +281,18 @@ static void gather_one(struct placement *pl)
     }
 }
 
-static void let_computing_go(struct placement *pl)
+/*
+ * Tasks that compute, until they stop again; and busy ones for a moment from time to time: when the
+ * stub thread next wakes its tracer, the host finds that an idle CPU, if there is one. We see only
+ * our own tasks, and somebody else may be busy where they are.
+ */
+static void let_some_go(struct placement *pl)
 {
     struct placed *pd;
     list_for_each (pd, &pl->all, link) {
-        if (pd->computes && placed_cpu(pd) >= 0 &&
+        bool busy = pd->share > BUSY_SHARE && pd->stretch > BUSY_STRETCH_NS &&
+                    pl->ticks - pd->moved_at > RECONSIDER_TICKS;
+        if ((pd->computes || busy) && placed_cpu(pd) >= 0 &&
             !atomic_load_explicit(&pd->let_go, memory_order_relaxed))
             let_go(pl, pd);
     }
@@ -302,7 +314,7 @@ int placement_tick(struct placement *pl, bool needed)
             gather_one(pl);
     }
     if (pl->ncpus > 1)
-        let_computing_go(pl);
+        let_some_go(pl);
 
     pl->idle_ticks = awake > 0 || needed ? 0 : pl->idle_ticks + 1;
     if (pl->idle_ticks < IDLE_TICKS)

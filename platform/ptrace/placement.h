@@ -11,7 +11,8 @@
  *     more than waking the other CPU costs it;
  *   - gathers: tasks that keep waking each other and hardly run go to one CPU;
  *   - lets go: a task that has been in application code for a whole period needs no partner; the
- *     host may run it where it likes, until it stops again.
+ *     host may run it where it likes, until it stops again. So may busy tasks now and then, for a
+ *     moment.
  *
  * What a task does is averaged over a few periods: a short disturbance moves nobody.
  */

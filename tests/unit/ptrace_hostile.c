@@ -133,7 +133,7 @@ END_TEST
 
 /* --- random bytes --- */
 
-#define EPISODES 3000
+#define EPISODES 15000
 
 static _Atomic bool stop_ticking;
 
