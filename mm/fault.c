@@ -254,13 +254,28 @@ static int show(struct mm *mm, gva_t addr, struct batch *b)
     return batch_flush(b);
 }
 
+/* Where in the memory file a page lies that is shared after a fork; else NOWHERE. */
+#define NOWHERE UINT64_MAX
+static uint64_t shared_place(struct mm *mm, gva_t page)
+{
+    const struct pma *p = pma_find(mm, page);
+    return p && p->is_private && p->need_cow ? p->offset + (page - p->node.start) : NOWHERE;
+}
+
+static bool lies_at(struct mm *mm, gva_t page, uint64_t place)
+{
+    const struct pma *p = pma_find(mm, page);
+    return p->is_private && p->offset + (page - p->node.start) == place;
+}
+
 static int fault_locked(struct mm *mm, struct vma *v, gva_t addr, access_t at)
 {
     gva_t page = page_down(addr);
+    uint64_t was = at & ACCESS_WRITE ? shared_place(mm, page) : NOWHERE;
+    bool absent = !pma_find(mm, page);
     struct batch b;
 
     batch_init(&b, mm);
-    bool absent = !pma_find(mm, page), first = v->mappable && absent;
     if (absent && !v->mappable && node_length(&v->node) <= AHEAD_BYTES)
         score_add(mm, 2);
     int err = pma_ensure(mm, v, page, page + PAGE_SIZE, at, &b);
@@ -269,8 +284,10 @@ static int fault_locked(struct mm *mm, struct vma *v, gva_t addr, access_t at)
         (void)ignored;
         return err;
     }
-    if (first && !(v->flags & VMA_RANDOM))
+    if (absent && v->mappable && !(v->flags & VMA_RANDOM))
         fill_around(mm, v, &b);
+    if (was != NOWHERE && lies_at(mm, page, was)) /* not copied: the other side is gone */
+        pma_take_over_around(mm, page, &b);
     push_page(mm, v, page, at, &b);
     push_around(mm, page, &b);
     err = show(mm, page, &b);

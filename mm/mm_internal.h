@@ -280,6 +280,9 @@ access_t pma_effective(const struct vma *v, const struct pma *p);
  */
 MUST_CHECK int pma_ensure(struct mm *mm, struct vma *v, gva_t start, gva_t end, access_t at,
                           struct batch *b);
+/* Takes over, as pma_ensure does for a write, all private pages around addr that nobody shares any
+ * more: a process that forked and whose child is gone has its memory back at one fault. */
+void pma_take_over_around(struct mm *mm, gva_t addr, struct batch *b);
 /* Splits PMAs so that none crosses start or end. */
 MUST_CHECK int pma_isolate(struct mm *mm, gva_t start, gva_t end);
 void pma_merge(struct mm *mm, gva_t start, gva_t end);

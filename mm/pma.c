@@ -387,6 +387,33 @@ static int cow_break(struct mm *mm, struct vma *v, struct pma *p, gva_t addr, gv
     return err;
 }
 
+#define TAKE_OVER_PMAS 24 /* looked at on each side */
+
+/* Whether p, with a VMA that lets it be written, is ours alone now; then it is taken over. */
+static void take_over_if_alone(struct mm *mm, struct pma *p, struct batch *b)
+{
+    gva_t start = p->node.start, end = p->node.end;
+    if (!p->is_private || !p->need_cow)
+        return;
+    struct vma *v = vma_find(mm, start);
+    if (v && end <= v->node.end && (v->effective & ACCESS_WRITE) &&
+        cow_exclusive(mm, p, start, end))
+        p->need_cow = false;
+    if (!p->need_cow)
+        pma_update(mm, v, start, end, b);
+}
+
+void pma_take_over_around(struct mm *mm, gva_t addr, struct batch *b)
+{
+    struct pma *p = pma_find(mm, addr), *first = p;
+    int below = 0;
+    for (; first && below < TAKE_OVER_PMAS && pma_prev(first); below++)
+        first = pma_prev(first);
+    for (int n = 0; first && n < below + TAKE_OVER_PMAS; n++, first = pma_next(first))
+        if (first != p)
+            take_over_if_alone(mm, first, b);
+}
+
 /* ---- the door ---- */
 
 int pma_ensure(struct mm *mm, struct vma *v, gva_t start, gva_t end, access_t at, struct batch *b)

@@ -16,6 +16,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Larger spaces can be laid out, but not touched above this. */
+#define FAKE_SPACE_MAX (4ul << 30)
+
 struct fake_platform {
     struct platform platform;
     size_t max_pages; /* mapped at once in one space; then -ENOMEM */
@@ -103,7 +106,7 @@ static inline int fake_apply(struct address_space *as, const struct as_op *ops, 
         if (ar->start >= ar->end || !page_aligned(ar->start) || !page_aligned(ar->end) ||
             ar->end > s->pages << PAGE_SHIFT)
             fake_die("bad range");
-        if (ops[i].kind == AS_MAP && n > 1 && fp->max_pages && s->mapped > fp->max_pages) {
+        if (ops[i].kind == AS_MAP && fp->max_pages && s->mapped >= fp->max_pages) {
             fake_clear(as);
             fp->exhausted++;
             return -ENOMEM;
@@ -137,10 +140,10 @@ static inline int fake_new_space(struct platform *p, struct address_space **out)
         return -ENOMEM;
     s->as.ops = &fake_space_ops;
     s->as.platform = p;
-    s->pages = p->max_addr >> PAGE_SHIFT;
+    s->pages = MIN(p->max_addr, FAKE_SPACE_MAX) >> PAGE_SHIFT;
     s->shown = calloc(s->pages, 1);
-    s->base =
-        mmap(NULL, p->max_addr, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    s->base = mmap(NULL, s->pages << PAGE_SHIFT, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!s->shown || s->base == MAP_FAILED)
         fake_die("no room");
     container_of(p, struct fake_platform, platform)->spaces++;
