@@ -334,11 +334,12 @@ static void pipe_release(struct file *f)
     if (last)
         i->pipe = NULL;
     mutex_unlock(&p->lock);
+    /* Before the inode is unlocked: the last user may free the pipe from then on. */
+    if (!last)
+        pipe_announce_all(p, READABLE | WRITABLE | EPOLLHUP | EPOLLERR);
     rwlock_unlock(&i->lock);
     if (last)
         pipe_free(p);
-    else
-        pipe_announce_all(p, READABLE | WRITABLE | EPOLLHUP | EPOLLERR);
 }
 
 const struct file_ops pipe_file_ops = {
