@@ -63,32 +63,24 @@ static int path_to_back(struct back_buffer *b, const struct path_ref *p,
     return err;
 }
 
-int vfs_path_string(struct task *t, const struct path_ref *p, char *buf, size_t size)
+static int anon_string(const struct dentry *d, char *buf, size_t size)
 {
-    struct path_ref root = {0};
-    if (path_is_anon(p)) {
-        size_t n = p->dentry->name_len + 1;
-        if (n > size)
-            return -ENAMETOOLONG;
-        memcpy(buf, p->dentry->name, n);
-        return (int)n;
-    }
+    size_t n = d->name_len + 1;
+    if (n > size)
+        return -ENAMETOOLONG;
+    memcpy(buf, d->name, n);
+    return (int)n;
+}
+
+static int tree_string(struct task *t, const struct path_ref *p, const struct path_ref *root,
+                       char *buf, size_t size)
+{
     struct back_buffer b = {.start = buf, .at = buf + size};
-    struct dcache *dc = dcache_of(p->dentry->sb);
-    if (t && t->fs) {
-        MUTEX_GUARD(&t->fs->lock);
-        root = t->fs->root;
-        path_get(&root);
-    }
-    rwlock_read(&dc->lock);
     int err = prepend(&b, "", 1);
     if (!err && d_is_deleted(p->dentry))
         err = prepend(&b, " (deleted)", strlen(" (deleted)"));
     if (!err)
-        err = path_to_back(&b, p, &root);
-    rwlock_unlock(&dc->lock);
-    if (root.dentry)
-        path_put(&root);
+        err = path_to_back(&b, p, root);
     if (err == 1 && t)
         err = prepend(&b, "(unreachable)", strlen("(unreachable)"));
     if (err < 0)
@@ -96,6 +88,23 @@ int vfs_path_string(struct task *t, const struct path_ref *p, char *buf, size_t 
     size_t n = (size_t)(buf + size - b.at);
     memmove(buf, b.at, n);
     return (int)n;
+}
+
+int vfs_path_string(struct task *t, const struct path_ref *p, char *buf, size_t size)
+{
+    struct path_ref root = {0};
+    struct dcache *dc = dcache_of(p->dentry->sb);
+    if (t && t->fs) {
+        MUTEX_GUARD(&t->fs->lock);
+        root = t->fs->root;
+        path_get(&root);
+    }
+    rwlock_read(&dc->lock);
+    int n =
+        path_is_anon(p) ? anon_string(p->dentry, buf, size) : tree_string(t, p, &root, buf, size);
+    rwlock_unlock(&dc->lock);
+    path_put(&root);
+    return n;
 }
 
 /* ---- tables of mounts ---- */

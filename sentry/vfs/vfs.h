@@ -232,7 +232,9 @@ void file_accessed(struct file *f);
 struct dentry {
     struct refcount ref;
     struct dentry *parent; /* referenced; itself for a root. DCACHE */
-    struct inode *inode;   /* referenced; NULL: negative */
+    /* Referenced; NULL: negative. A dentry that somebody holds may become positive at any time, but
+     * never negative again. */
+    _Atomic(struct inode *) inode;
     struct super_block *sb;
     char *name; /* immutable but for rename (DCACHE) */
     uint32_t name_len, hash;

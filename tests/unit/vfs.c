@@ -568,6 +568,108 @@ START_TEST(cache_is_bounded)
 }
 END_TEST
 
+/* ---- threads ---- */
+
+#ifdef __SANITIZE_THREAD__
+/* Directories are locked parents first, and renames make children of parents: in the long run every
+ * order occurs. lock_order.h and rename_lock say why no two of them meet. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "detect_deadlocks=0";
+}
+#endif
+
+/* A task of its own, at the same tree, root and descriptors. */
+static void clone_task(struct task *t)
+{
+    memset(t, 0, sizeof *t);
+    mutex_init(&t->lock, LOCK_TASK_WAKE);
+    t->kernel = &kernel;
+    t->tg = &group;
+    t->cred = task.cred;
+    t->fs = task.fs;
+    t->files = fd_table_get(task.files);
+}
+
+static void open_and_close(struct task *t, const char *path)
+{
+    struct open_how how = {.flags = O_RDWR | O_CREAT, .mode = 0600};
+    struct file *f;
+    struct kstat st;
+    char byte = 1;
+    struct uio u;
+    int err = vfs_open(t, AT_FDCWD, path, &how, &f);
+    if (err) {
+        HOLDS(err == -ENOENT || err == -EISDIR || err == -ENOTDIR);
+        return;
+    }
+    int fd = fd_install(t, f, 0, false);
+    HOLDS(fd >= 0);
+    uio_init_kernel(&u, &byte, 1);
+    HOLDS(file_write(f, &u) == 1);
+    HOLDS(vfs_getattr(&f->path, &st) == 0);
+    struct flock fl = {.l_type = F_WRLCK};
+    err = locks_fcntl(t, f, F_OFD_SETLK, &fl);
+    HOLDS(err == 0 || err == -EAGAIN);
+    file_put(f);
+    HOLDS(fd_close(t, fd) == 0);
+}
+
+static void *thread_main(void *arg)
+{
+    struct rng r = {(uint64_t)(uintptr_t)arg};
+    struct task t;
+    char x[16], y[16], buf[64];
+    clone_task(&t);
+    for (int i = 0; i < 4000; i++) {
+        const char *one = name_of(x, (int)rng_below(&r, 3), (int)rng_below(&r, 3) - 1);
+        const char *two = name_of(y, (int)rng_below(&r, 3), (int)rng_below(&r, 3) - 1);
+        struct path_ref p;
+        switch (rng_below(&r, 8)) {
+        case 0:
+            (void)vfs_mkdir(&t, AT_FDCWD, one, 0700);
+            break;
+        case 1:
+            (void)vfs_unlink(&t, AT_FDCWD, one, 0);
+            break;
+        case 2:
+            (void)vfs_unlink(&t, AT_FDCWD, one, AT_REMOVEDIR);
+            break;
+        case 3:
+        case 4:
+            (void)vfs_rename(&t, AT_FDCWD, one, AT_FDCWD, two,
+                             rng_below(&r, 3) == 0 ? RENAME_EXCHANGE : 0);
+            break;
+        case 5:
+            (void)vfs_link(&t, AT_FDCWD, one, AT_FDCWD, two, 0);
+            break;
+        case 6:
+            if (vfs_lookup(&t, AT_FDCWD, one, LOOKUP_FOLLOW, &p) == 0) {
+                HOLDS(vfs_path_string(&t, &p, buf, sizeof buf) > 0);
+                path_put(&p);
+            }
+            break;
+        default:
+            open_and_close(&t, one);
+        }
+    }
+    fd_table_exit(&t);
+    return NULL;
+}
+
+START_TEST(threads_at_one_tree)
+{
+    enum { N = 4 };
+    pthread_t threads[N];
+    kernel.vfs->dcache->limit = 6;
+    for (uintptr_t i = 0; i < N; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, thread_main, (void *)(i + 1)), 0);
+    for (int i = 0; i < N; i++)
+        pthread_join(threads[i], NULL);
+}
+END_TEST
+
 /* ---- descriptor tables ---- */
 
 static struct file *any_file(void)
@@ -763,6 +865,7 @@ int main(void)
         names_against_model,
         names_against_model_tiny_cache,
         cache_is_bounded,
+        threads_at_one_tree,
         fd_table_against_model,
         fd_edges,
         record_locks_against_model,
