@@ -38,7 +38,7 @@ struct sock_msg {
     struct scm_files *files;
     struct ucred creds;
     bool has_creds;
-    int out_flags; /* recvmsg: MSG_TRUNC, MSG_EOR */
+    int out_flags; /* recvmsg: MSG_TRUNC */
 };
 
 struct socket_ops {

@@ -382,8 +382,6 @@ static ssize_t dgram_recv(struct unix_sock *s, struct task *t, struct uio *u, st
     bool faulted = n && uio_copy_to(u, msg->data, n) != (ssize_t)n;
     if (n < msg->len)
         m->out_flags |= MSG_TRUNC;
-    if (s->sock.type == SOCK_SEQPACKET)
-        m->out_flags |= MSG_EOR;
     if (m->flags & MSG_TRUNC)
         n = msg->len;
     if (!(m->flags & MSG_PEEK))
