@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #define ROUND_TRIPS 100
-#define ENOUGH_NS 1000000u /* of a platform that is slow: every start of a sandbox pays for this   \
-                            */
+/* Enough of a platform that is slow: every start of a sandbox pays for this. */
+#define ENOUGH_NS 1000000u
 #define CODE_ADDR 0x10000000ul
 #define HOLE_ADDR 0x20000000ul
 

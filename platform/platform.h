@@ -122,6 +122,8 @@ struct platform_type {
      */
     int (*self_test)(char *why, size_t why_size);
     int (*create)(struct platform **out, char *why, size_t why_size);
+    /* Whether it could be the fastest here at all. Costs next to nothing; NULL: yes. */
+    bool (*worth_measuring)(void);
 };
 extern const struct platform_type ptrace_platform_type;
 extern const struct platform_type kvm_platform_type;

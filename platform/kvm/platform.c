@@ -174,5 +174,16 @@ static int kvm_self_test(char *why, size_t why_size)
     return probe(&keeps, why, why_size);
 }
 
-const struct platform_type kvm_platform_type = {
-    .name = "kvm", .self_test = kvm_self_test, .create = kvm_create};
+/* Without VMX or SVM, /dev/kvm is a hypervisor in software, whose exits cost more than any trap. */
+static bool kvm_worth_measuring(void)
+{
+    uint32_t a, b, c, d;
+    bool vmx = __get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 5);
+    bool svm = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 2);
+    return vmx || svm;
+}
+
+const struct platform_type kvm_platform_type = {.name = "kvm",
+                                                .self_test = kvm_self_test,
+                                                .create = kvm_create,
+                                                .worth_measuring = kvm_worth_measuring};
