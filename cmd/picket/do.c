@@ -14,12 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct platform_type *find_platform(const char *name)
+static int find_platform(const char *name, const struct platform_type **out)
 {
     char why[256] = "";
-    if (strcmp(name, "auto") == 0)
-        return platform_type_choose(why, sizeof(why));
-    return platform_type_find(name);
+    bool choose = strcmp(name, "auto") == 0;
+    *out = choose ? platform_type_choose(why, sizeof(why)) : platform_type_find(name);
+    if (*out)
+        return 0;
+    if (choose)
+        return fail("no platform works here: %s", why);
+    return fail("--platform %s: there are auto, ptrace and kvm", name);
 }
 
 static int open_log(const struct do_options *o)
@@ -127,13 +131,11 @@ static int run_sandbox(const struct kernel_config *config)
     return status;
 }
 
-static int do_sandbox(const struct do_options *o, const struct platform_type *platform,
-                      const int stdio[3])
+static int do_sandbox(const struct do_options *o, const int stdio[3])
 {
     char here[PATH_MAX];
     struct do_user user;
     struct kernel_config config = {
-        .platform = platform,
         .overlay_root = true,
         .volumes = o->volumes,
         .nvolumes = o->nvolumes,
@@ -151,6 +153,8 @@ static int do_sandbox(const struct do_options *o, const struct platform_type *pl
         status = do_user_resolve(&user, o->user, config.root_fd);
     if (status == 0)
         status = open_log(o);
+    if (status == 0)
+        status = find_platform(o->platform, &config.platform);
     if (status == 0)
         status = leave_streams();
     if (status != 0)
@@ -177,9 +181,7 @@ static int do_run(int argc, char **argv)
         fputs(do_command.help, stdout);
         status = fflush(stdout) == 0 ? 0 : STATUS_PICKET_FAILED;
     } else if (status == 0) {
-        const struct platform_type *platform = find_platform(o.platform);
-        status = platform ? do_sandbox(&o, platform, stdio)
-                          : fail("--platform %s: there are auto, ptrace and kvm", o.platform);
+        status = do_sandbox(&o, stdio);
     }
     do_options_release(&o);
     return status;
@@ -214,7 +216,8 @@ const struct command do_command = {
         "The sandbox:\n"
         "  --memory LIMIT          at most so much memory, files in memory included: bytes, or a\n"
         "                          number with K, M, G or T. Default: no limit\n"
-        "  --platform NAME         how application code runs: ptrace, or auto (the default)\n"
+        "  --platform NAME         how application code runs: ptrace, kvm, or auto (the default):\n"
+        "                          the faster of those that work here\n"
         "\n"
         "Looking inside:\n"
         "  --strace[=LIST]         print system calls as strace -f does. LIST: names and classes\n"
