@@ -111,7 +111,7 @@ static bool filled_upwards_to(struct mm *mm, gva_t addr)
     struct pma *p = addr ? pma_find(mm, addr - 1) : NULL;
     if (!p || !p->is_private || node_length(&p->node) < SEQUENTIAL_PROBE)
         return false;
-    return pma_resident(mm, p, addr - SEQUENTIAL_PROBE, addr) == SEQUENTIAL_PROBE;
+    return pma_resident(p, addr - SEQUENTIAL_PROBE, addr) == SEQUENTIAL_PROBE;
 }
 
 /*

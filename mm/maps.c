@@ -8,20 +8,33 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Pages that the host has, by mincore(2) on the sentry's view, a piece at a time. */
-uint64_t pma_resident(UNUSED struct mm *mm, struct pma *p, gva_t start, gva_t end)
+/* By mincore(2) on the sentry's view, a piece at a time. */
+void pma_mincore(struct pma *p, gva_t start, gva_t end, unsigned char *vec)
 {
-    unsigned char vec[1024];
-    uint64_t sum = 0;
     for (gva_t a = start; a < end;) {
         size_t n;
         int err;
-        char *ptr = pma_pointer(p, a, MIN(end - a, sizeof(vec) * PAGE_SIZE), ACCESS_READ, &n, &err);
-        if (!ptr || mincore(ptr, n, vec))
-            return sum;
-        for (size_t i = 0; i < n / PAGE_SIZE; i++)
-            sum += (vec[i] & 1) * PAGE_SIZE;
+        char *ptr = pma_pointer(p, a, end - a, ACCESS_READ, &n, &err);
+        if (!ptr || mincore(ptr, n, vec)) {
+            memset(vec, 0, (end - a) >> PAGE_SHIFT);
+            return;
+        }
+        for (size_t i = 0; i < n >> PAGE_SHIFT; i++)
+            *vec++ &= 1;
         a += n;
+    }
+}
+
+uint64_t pma_resident(struct pma *p, gva_t start, gva_t end)
+{
+    unsigned char vec[1024];
+    uint64_t sum = 0;
+    while (start < end) {
+        gva_t stop = MIN(end, start + sizeof(vec) * PAGE_SIZE);
+        pma_mincore(p, start, stop, vec);
+        for (size_t i = 0; i < (stop - start) >> PAGE_SHIFT; i++)
+            sum += vec[i] * PAGE_SIZE;
+        start = stop;
     }
     return sum;
 }
@@ -34,9 +47,9 @@ struct rss {
 static void rss_add(struct mm *mm, struct pma *p, gva_t start, gva_t end, struct rss *r)
 {
     if (p->is_private)
-        r->anon += pma_resident(mm, p, start, end);
+        r->anon += pma_resident(p, start, end);
     else if (p->file == &mm_memory(mm)->file)
-        r->shmem += pma_resident(mm, p, start, end);
+        r->shmem += pma_resident(p, start, end);
     else
         r->file += end - start;
 }

@@ -4,6 +4,7 @@
  */
 #include "mm/mm_internal.h"
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #ifndef MCL_ONFAULT
@@ -180,29 +181,47 @@ int mm_msync(struct mm *mm, gva_t addr, uint64_t length, int flags)
 
 #define MINCORE_CHUNK 1024 /* pages at a time */
 
-/* What the mappable has at addr, without keeping it: a page of the cache that nobody mapped yet. */
-static bool mappable_resident(struct mm *mm, struct vma *v, gva_t addr)
+/* A stand-in for a PMA of what the mappable has at addr, as far as one piece reaches: pages of the
+ * cache that nobody mapped yet. */
+static bool mappable_look(struct vma *v, gva_t addr, gva_t end, struct pma *out)
 {
-    struct mappable_range mr = {vma_offset(v, addr), vma_offset(v, addr) + PAGE_SIZE};
+    struct mappable_range required = {vma_offset(v, addr), vma_offset(v, addr) + PAGE_SIZE};
+    struct mappable_range optional = {required.start, vma_offset(v, end)};
     struct translation t;
     int n = 0;
-    if (v->mappable->ops->translate(v->mappable, mr, mr, ACCESS_READ, &t, 1, &n) || n != 1)
+    int err = v->mappable->ops->translate(v->mappable, required, optional, ACCESS_READ, &t, 1, &n);
+    check_translate_result(required, optional, ACCESS_READ, &t, n, err);
+    if (n != 1)
         return false;
-    struct pma p = {
-        .node = {.start = addr, .end = addr + PAGE_SIZE}, .file = t.file, .offset = t.offset};
-    return pma_resident(mm, &p, addr, addr + PAGE_SIZE) != 0;
+    *out = (struct pma){
+        .node = {.start = addr, .end = addr + RANGE_LENGTH(t.source)},
+        .file = t.file,
+        .offset = t.offset,
+    };
+    return true;
 }
 
+/* Run by run of pages that a PMA covers, or none. */
 static void mincore_vma(struct mm *mm, struct vma *v, gva_t start, gva_t end, unsigned char *vec)
 {
-    for (gva_t a = start; a < end; a += PAGE_SIZE) {
-        struct pma *p = pma_find(mm, a);
-        bool in;
+    for (gva_t a = start, stop; a < end; vec += (stop - a) >> PAGE_SHIFT, a = stop) {
+        struct pma *p = pma_lower_bound(mm, a), look;
+        if (p && p->node.start <= a) {
+            stop = MIN(p->node.end, end);
+        } else {
+            stop = p ? MIN(p->node.start, end) : end;
+            p = NULL;
+            if (v->mappable && mappable_look(v, a, stop, &look)) {
+                stop = look.node.end;
+                p = &look;
+            } else if (v->mappable) {
+                stop = a + PAGE_SIZE;
+            }
+        }
         if (p)
-            in = pma_resident(mm, p, a, a + PAGE_SIZE) != 0;
+            pma_mincore(p, a, stop, vec);
         else
-            in = v->mappable && mappable_resident(mm, v, a);
-        *vec++ = in;
+            memset(vec, 0, (stop - a) >> PAGE_SHIFT);
     }
 }
 

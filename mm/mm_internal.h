@@ -293,8 +293,10 @@ void pma_update(struct mm *mm, struct vma *v, gva_t start, gva_t end, struct bat
 /* The sentry's view of one piece of p's pages, at most `max` bytes from addr. NULL: -errno in
  * *err. *n is how many bytes are behind the pointer. */
 char *pma_pointer(struct pma *p, gva_t addr, size_t max, access_t at, size_t *n, int *err);
-/* Bytes of p that the host has pages for. */
-uint64_t pma_resident(struct mm *mm, struct pma *p, gva_t start, gva_t end);
+/* Which pages of p in [start, end) the host has: a byte each, 0 or 1; and how many bytes that is.
+ */
+void pma_mincore(struct pma *p, gva_t start, gva_t end, unsigned char *vec);
+uint64_t pma_resident(struct pma *p, gva_t start, gva_t end);
 
 /* ---- io.c: no lock held ---- */
 

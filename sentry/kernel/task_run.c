@@ -41,6 +41,7 @@ static void record_trap(struct task *t, uint64_t nr, uint64_t error, gva_t addr)
 static void handle_fault(struct task *t, const struct switch_event *ev)
 {
     struct mm_fault fault;
+    atomic_fetch_add_explicit(&t->min_faults, 1, memory_order_relaxed);
     if (mm_handle_fault(t->mm, ev->addr, ev->access, t->arch.regs.rsp, &fault) == 0)
         return;
     if (fault.signo == SIGKILL) {
