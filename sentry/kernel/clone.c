@@ -121,8 +121,11 @@ static struct thread_group *clone_group(struct task *t, const struct clone_reque
 
 static int clone_memory(struct task *t, struct task *child, uint64_t flags)
 {
-    if (!(flags & CLONE_VM))
-        return mm_fork(t->mm, &child->tg->mm_limits, &child->mm);
+    if (!(flags & CLONE_VM)) {
+        int err = mm_fork(t->mm, &child->tg->mm_limits, &child->mm);
+        /* Whatever the host ran out of (descriptors, say), fork(2) knows but two errors. */
+        return err && err != -ENOMEM ? -EAGAIN : err;
+    }
     mm_user_get(t->mm);
     child->mm = t->mm;
     if (child->tg != t->tg) {
@@ -225,7 +228,7 @@ static int make_child(struct task *t, const struct clone_request *rq, struct tas
 static bool too_many(struct task *t)
 {
     struct kernel *k = t->kernel;
-    if (k->ntasks >= k->max_tasks)
+    if (k->ntasks >= k->max_tasks || 2 * k->ntasks + k->nprocesses + 3 > k->max_host_threads)
         return true;
     uint64_t limit = task_rlimit(t, RLIMIT_NPROC);
     if (limit >= (uint64_t)k->ntasks || t->cred->uid == 0 || task_capable(t, CAP_SYS_RESOURCE) ||

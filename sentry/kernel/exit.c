@@ -285,6 +285,7 @@ static void leave_tree(struct task *t)
         if (t != tg->leader)
             detach_task(t);
         if (last) {
+            k->nprocesses--;
             tg->zombie = true;
             init_gone = tg == k->init;
             if (init_gone)

@@ -23,8 +23,7 @@
 #define STACK_LIMIT_DEFAULT (8ull << 20)
 #define NOFILE_SOFT_DEFAULT 1024
 #define NOFILE_HARD_DEFAULT (1u << 20)
-/* Every task is two threads of the host: leave it the larger part of its numbers. */
-#define MAX_TASKS (KERNEL_PID_MAX / 2 - 1000)
+#define MAX_TASKS (KERNEL_PID_MAX - 1000)
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static int fail(char *why, size_t size, int err, const char *what)
@@ -58,20 +57,37 @@ static void init_uts(struct kernel *k)
     snprintf(k->uts.domainname, sizeof(k->uts.domainname), "(none)");
 }
 
-static int max_tasks(void)
+static uint64_t read_number(const char *path, uint64_t otherwise)
 {
-    struct rlimit host;
-    uint64_t limit = MAX_TASKS;
-    if (getrlimit(RLIMIT_NPROC, &host) == 0 && host.rlim_cur / 2 < limit)
-        limit = host.rlim_cur / 2;
-    return (int)MAX(limit, (uint64_t)16);
+    FILE *f = fopen(path, "re");
+    unsigned long long n;
+    if (!f)
+        return otherwise;
+    if (fscanf(f, "%llu", &n) != 1)
+        n = otherwise;
+    fclose(f);
+    return n;
+}
+
+/* How many threads of the host the sandbox may use: three quarters of what the host allows, so that
+ * a fork bomb inside ends in EAGAIN inside. */
+static int host_thread_budget(void)
+{
+    struct rlimit nproc;
+    uint64_t limit = read_number("/proc/sys/kernel/pid_max", KERNEL_PID_MAX);
+    limit = MIN(limit, read_number("/proc/sys/kernel/threads-max", limit));
+    if (getrlimit(RLIMIT_NPROC, &nproc) == 0)
+        limit = MIN(limit, (uint64_t)nproc.rlim_cur);
+    limit = MIN(limit, (uint64_t)INT32_MAX);
+    return (int)MAX(limit / 4 * 3, (uint64_t)64);
 }
 
 static int create_services(struct kernel *k)
 {
     k->boot_monotonic = ktime_now();
     k->ncpus = get_nprocs();
-    k->max_tasks = max_tasks();
+    k->max_host_threads = host_thread_budget();
+    k->max_tasks = MIN(k->max_host_threads / 2, MAX_TASKS);
     int err = pid_table_create(&k->pids);
     if (!err)
         err = host_threads_create(&k->threads);
@@ -399,6 +415,7 @@ static void discard_init_task(struct kernel *k)
         t->left = true;
         k->init->ntasks--;
         k->ntasks--;
+        k->nprocesses--;
     }
     task_put(t);
 }

@@ -75,6 +75,8 @@ struct kernel {
     struct task *init_task;    /* until kernel_run: process 1, loaded */
     int ntasks;                /* that have not left */
     int max_tasks;             /* more are refused with -EAGAIN */
+    int nprocesses;            /* that are no zombies */
+    int max_host_threads;      /* a task is two threads of the host; a process one more */
     bool ending;               /* init has exited: everything else is being killed */
     _Atomic uint32_t ended;    /* futex: counts the exits that kernel_run may be waiting for */
     _Atomic int sigqueued;     /* signals queued in all of the sandbox */

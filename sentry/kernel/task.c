@@ -233,6 +233,7 @@ void task_attach(struct task *t, struct pid *pid)
         tg->leader = t;
         pid->group = thread_group_get(tg);
         list_add_tail(&tg->kernel->groups, &tg->all_link);
+        tg->kernel->nprocesses++;
     }
     list_add_tail(&tg->tasks, &task_get(t)->group_link);
     tg->live_tasks++;
