@@ -9,11 +9,30 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int out_of_memory(void)
 {
     return fail("out of memory");
+}
+
+/* A directory is opened itself; anything else is a name in its directory. False: see errno. */
+static bool open_volume(struct kernel_volume *v)
+{
+    char *path = realpath(v->source, NULL);
+    struct stat st;
+    bool ok = path && stat(path, &st) == 0;
+    if (ok && S_ISDIR(st.st_mode)) {
+        v->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    } else if (ok) {
+        char *slash = strrchr(path, '/');
+        v->file = strdup(slash + 1);
+        slash[1] = '\0';
+        v->root_fd = v->file ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    }
+    free(path);
+    return v->root_fd >= 0;
 }
 
 /* SRC:DST[:ro|:rw] */
@@ -36,8 +55,7 @@ static int add_volume(struct do_options *o, char *arg)
     if (!more)
         return out_of_memory();
     o->volumes = more;
-    v.root_fd = open(v.source, O_PATH | O_CLOEXEC);
-    if (v.root_fd < 0)
+    if (!open_volume(&v))
         return fail("--volume: cannot open %s: %s", v.source, strerror(errno));
     o->volumes[o->nvolumes++] = v;
     return 0;
@@ -232,6 +250,8 @@ int do_options_parse(struct do_options *o, int argc, char **argv)
 
 void do_options_release(struct do_options *o)
 {
+    for (size_t i = 0; i < o->nvolumes; i++)
+        free((void *)o->volumes[i].file);
     free(o->volumes);
     free(o->env);
 }

@@ -36,7 +36,8 @@ struct uts_ns {
 
 /* What the command line decided. Strings live as long as the kernel. */
 struct kernel_volume {
-    int root_fd; /* O_PATH directory (or file) on the host; owned */
+    int root_fd;      /* O_PATH directory on the host; owned */
+    const char *file; /* not NULL: only this file in it is shown */
     const char *source;
     const char *target; /* in the sandbox */
     bool read_only;

@@ -174,20 +174,27 @@ static int boot_mount_point(struct boot *b, const char *path, bool is_dir)
 }
 
 /* Takes the reference on sb. */
-static int boot_mount(struct boot *b, struct super_block *sb, const char *where, unsigned flags,
-                      const char *source)
+/* Takes over the reference on sb, and shows `root`, a dentry of it, at `where`. */
+static int boot_mount_at(struct boot *b, struct super_block *sb, struct dentry *root,
+                         const char *where, unsigned flags, const char *source)
 {
     struct path_ref p;
-    int err = boot_mount_point(b, where, S_ISDIR(sb->root->inode->mode));
+    int err = boot_mount_point(b, where, S_ISDIR(root->inode->mode));
     if (!err)
         err = vfs_lookup(&b->task, AT_FDCWD, where, LOOKUP_FOLLOW, &p);
     if (err) {
         super_put(sb);
         return boot_fail(b, err, "make the mount point", where);
     }
-    err = vfs_mount(b->ns, sb, &p, flags, source);
+    err = vfs_mount_at(b->ns, sb, root, &p, flags, source);
     path_put(&p);
     return err ? boot_fail(b, err, "mount", where) : 0;
+}
+
+static int boot_mount(struct boot *b, struct super_block *sb, const char *where, unsigned flags,
+                      const char *source)
+{
+    return boot_mount_at(b, sb, sb->root, where, flags, source);
 }
 
 static int make_shm(struct kernel *k, struct super_block **out)
@@ -219,6 +226,27 @@ static int boot_system_mounts(struct boot *b)
     return 0;
 }
 
+/* Takes over the reference on sb. */
+static int boot_volume(struct boot *b, const struct kernel_volume *v, struct super_block *sb)
+{
+    unsigned flags = MS_RELATIME | (v->read_only ? MS_RDONLY : 0);
+    struct dentry *file;
+    if (!v->file)
+        return boot_mount(b, sb, v->target, flags, v->source);
+    int err = lookup_one(sb->root, v->file, strlen(v->file), &file);
+    if (!err && !file->inode) {
+        dentry_put(file);
+        err = -ENOENT;
+    }
+    if (err) {
+        super_put(sb);
+        return boot_fail(b, err, "open the volume", v->source);
+    }
+    err = boot_mount_at(b, sb, file, v->target, flags, v->source);
+    dentry_put(file);
+    return err;
+}
+
 static int boot_volumes(struct boot *b)
 {
     const struct kernel_config *c = b->k->config;
@@ -234,7 +262,7 @@ static int boot_volumes(struct boot *b)
         int err = hostfs_create(b->k, fd, v->read_only, false, &sb);
         if (err)
             return boot_fail(b, err, "open the volume", v->source);
-        err = boot_mount(b, sb, v->target, MS_RELATIME | (v->read_only ? MS_RDONLY : 0), v->source);
+        err = boot_volume(b, v, sb);
         if (err)
             return err;
     }

@@ -103,6 +103,9 @@ int mount_ns_create(struct vfs *v, struct mount_ns **out);
 void mount_ns_destroy(struct mount_ns *ns);
 /* Puts m (one reference, taken over) on top of at; m becomes the root of ns if at is NULL. */
 int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at);
+/* vfs_mount of a part of sb: only `root` and what is below it shows. */
+int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *root,
+                 const struct path_ref *mountpoint, unsigned flags, const char *source);
 /* Takes m off the tree, with all that is mounted below it. The parent link goes, so that ".." from
  * inside ends at the mount's root. Pre: mount_lock held. The tree's reference goes. */
 void mount_unlink(struct mount *m);

@@ -169,10 +169,10 @@ void mount_ns_destroy(struct mount_ns *ns)
     free(ns);
 }
 
-int vfs_mount(struct mount_ns *ns, struct super_block *sb, struct path_ref *mountpoint,
-              unsigned flags, const char *source)
+int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *root,
+                 const struct path_ref *mountpoint, unsigned flags, const char *source)
 {
-    struct mount *m = mount_alloc(ns->vfs, sb, sb->root, flags, source);
+    struct mount *m = mount_alloc(ns->vfs, sb, root, flags, source);
     super_put(sb);
     if (!m)
         return -ENOMEM;
@@ -182,4 +182,10 @@ int vfs_mount(struct mount_ns *ns, struct super_block *sb, struct path_ref *moun
     if (err)
         mount_put(m);
     return err;
+}
+
+int vfs_mount(struct mount_ns *ns, struct super_block *sb, struct path_ref *mountpoint,
+              unsigned flags, const char *source)
+{
+    return vfs_mount_at(ns, sb, sb->root, mountpoint, flags, source);
 }

@@ -30,6 +30,9 @@ echo 2 >two/x
 equal 'several' "$(sandbox "${v[@]}" --volume "$work/two:/srv:ro" -- cat /mnt/file /srv/x)" 'sandbox
 2'
 equal 'a file' "$(sandbox --volume "$work/two/x:/etc/hostname" -- cat /etc/hostname)" 2
+sandbox --volume "$work/two/x:/srv/file" -- sh -c 'echo 3 > /srv/file; rm -f /srv/file' 2>/dev/null
+equal 'a file, written and not removed' "$(cat two/x)" 3
+echo 2 >two/x
 equal 'at a directory that the host lacks' "$(sandbox --volume "$work/two:/not/there/yet" -- cat /not/there/yet/x)" 2
 equal 'a program on it runs' "$(cp /bin/echo two/; sandbox --volume "$work/two:/mnt" -- /mnt/echo ran)" ran
 finish
