@@ -28,6 +28,7 @@
     X(TASK_TREE, "kernel: task tree, pid tables, process groups, sessions")                        \
     X(SIGHAND, "kernel: signal state of a thread group")                                           \
     X(TTY, "kernel: terminals")                                                                    \
+    X(TIMERFD, "timerfd: its state")                                                               \
     X(TIMER, "kernel: timers and the timer wheel")                                                 \
     X(FD_TABLE, "vfs: a descriptor table")                                                         \
     X(FS_CONTEXT, "vfs: working directory, root and umask")                                        \

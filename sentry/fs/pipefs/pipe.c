@@ -9,9 +9,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#define READABLE (EPOLLIN | EPOLLRDNORM)
-#define WRITABLE (EPOLLOUT | EPOLLWRNORM)
-
 /* ---- life ---- */
 
 struct pipe *pipe_alloc(void)
@@ -95,7 +92,7 @@ int pipe_wait_slot(struct pipe *p, bool nonblock)
             signal_send_self(task_current(), SIGPIPE);
             return -EPIPE;
         }
-        if (pipe_used(p) < p->slots)
+        if (!pipe_full(p))
             return 0;
         int err = pipe_wait(p, POLLOUT, nonblock);
         if (err)
@@ -116,14 +113,14 @@ int pipe_wait_data(struct pipe *p, bool nonblock)
     }
 }
 
-/* Unlocks, and announces `events`. Sleepers are woken one at a time, so whoever leaves wakes the
- * next one if there is something left for it. */
-static void pipe_leave(struct pipe *p, uint32_t events)
+/* Sleepers are woken one at a time, so whoever leaves wakes the next one if there is something left
+ * for it. */
+void pipe_leave(struct pipe *p, uint32_t events)
 {
     if (p->sleeping_readers && pipe_used(p))
-        events |= READABLE;
-    if (p->sleeping_writers && pipe_used(p) < p->slots)
-        events |= WRITABLE;
+        events |= PIPE_READABLE;
+    if (p->sleeping_writers && !pipe_full(p))
+        events |= PIPE_WRITABLE;
     mutex_unlock(&p->lock);
     if (events)
         pipe_announce(p, events);
@@ -169,10 +166,10 @@ static ssize_t pipe_read(struct file *f, struct uio *u, UNUSED int64_t *pos, int
         return 0;
     mutex_lock(&p->lock);
     ssize_t n = pipe_wait_data(p, no_wait(f, rwf));
-    bool was_full = pipe_used(p) == p->slots;
+    bool was_full = pipe_full(p);
     if (n > 0)
         n = pipe_drain(p, u);
-    pipe_leave(p, was_full && pipe_used(p) < p->slots ? WRITABLE : 0);
+    pipe_leave(p, was_full && !pipe_full(p) ? PIPE_WRITABLE : 0);
     return n;
 }
 
@@ -218,9 +215,9 @@ static ssize_t pipe_write_locked(struct pipe *p, struct uio *u, bool nonblock, b
     if (p->readers && !packet)
         n = done = pipe_merge(p, u);
     while (n >= 0 && u->resid) {
-        if (pipe_used(p) == p->slots && done && !nonblock) {
+        if (pipe_full(p) && done && !nonblock) {
             mutex_unlock(&p->lock);
-            pipe_announce(p, READABLE);
+            pipe_announce(p, PIPE_READABLE);
             mutex_lock(&p->lock);
         }
         n = pipe_wait_slot(p, nonblock);
@@ -239,7 +236,7 @@ static ssize_t pipe_write(struct file *f, struct uio *u, UNUSED int64_t *pos, in
         return 0;
     mutex_lock(&p->lock);
     ssize_t n = pipe_write_locked(p, u, no_wait(f, rwf), f->flags & O_DIRECT);
-    pipe_leave(p, n > 0 ? READABLE : 0);
+    pipe_leave(p, n > 0 ? PIPE_READABLE : 0);
     return n;
 }
 
@@ -251,13 +248,13 @@ static uint32_t pipe_poll(struct file *f, UNUSED uint32_t events)
     uint32_t ready = 0;
     MUTEX_GUARD(&p->lock);
     if (f->readable) {
-        ready |= pipe_used(p) ? READABLE : 0;
+        ready |= pipe_used(p) ? PIPE_READABLE : 0;
         /* A FIFO opened for reading before any writer came is not hung up yet. */
         if (p->writers == 0 && f->pos != (int64_t)p->writer_opens + 1)
             ready |= EPOLLHUP;
     }
     if (f->writable) {
-        ready |= pipe_used(p) < p->slots ? WRITABLE : 0;
+        ready |= pipe_full(p) ? 0 : PIPE_WRITABLE;
         ready |= p->readers == 0 ? EPOLLERR : 0;
     }
     return ready;
@@ -291,7 +288,7 @@ static long pipe_resize(struct pipe *p, struct task *t, uint64_t arg)
     MUTEX_GUARD(&p->lock);
     if (slots > p->slots && slots > PIPE_SIZE_MAX / PAGE_SIZE && !task_capable(t, CAP_SYS_RESOURCE))
         return -EPERM;
-    if (slots < pipe_used(p))
+    if (slots < pipe_used(p) + p->held)
         return -EBUSY;
     struct pipe_buf *bufs = calloc(slots, sizeof *bufs);
     if (!bufs)
@@ -313,7 +310,7 @@ static long pipe_fcntl(struct file *f, struct task *t, unsigned cmd, uint64_t ar
     if (cmd == F_SETPIPE_SZ) {
         long r = pipe_resize(p, t, arg);
         if (r > 0)
-            pipe_announce(p, WRITABLE);
+            pipe_announce(p, PIPE_WRITABLE);
         return r;
     }
     if (cmd != F_GETPIPE_SZ)
@@ -336,7 +333,7 @@ static void pipe_release(struct file *f)
     mutex_unlock(&p->lock);
     /* Before the inode is unlocked: the last user may free the pipe from then on. */
     if (!last)
-        pipe_announce_all(p, READABLE | WRITABLE | EPOLLHUP | EPOLLERR);
+        pipe_announce_all(p, PIPE_READABLE | PIPE_WRITABLE | EPOLLHUP | EPOLLERR);
     rwlock_unlock(&i->lock);
     if (last)
         pipe_free(p);
