@@ -99,7 +99,8 @@ struct context {
 };
 
 struct platform_ops {
-    /* A new empty address space. Any thread. Returns 0 or -errno. */
+    /* A new empty address space. Any thread. Returns 0, -ENOMEM, or -EAGAIN (a limit of the host).
+     */
     int (*new_address_space)(struct platform *p, struct address_space **out);
     /* A context for the calling thread. `as`: where it will first run (a hint that may save work).
      * Returns 0 or -errno (-EAGAIN: no more host threads). */

@@ -262,7 +262,8 @@ int ptrace_new_address_space(struct platform *base, struct address_space **out)
     int err = stub_process_get(p, &s->process);
     if (err) {
         free(s);
-        return err;
+        /* Descriptors, processes: limits of the host that the application knows nothing of. */
+        return err == -ENOMEM ? err : -EAGAIN;
     }
     s->base.ops = &space_ops;
     s->base.platform = base;
