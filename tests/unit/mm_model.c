@@ -812,7 +812,7 @@ static void finish(void)
 static void run(bool drops, size_t max_pages)
 {
     start(drops, max_pages);
-    unsigned long steps = from_env("TEST_STEPS", max_pages ? 30000 : 110000);
+    unsigned long steps = from_env("TEST_STEPS", max_pages ? 20000 : drops ? 50000 : 110000);
     for (T.step = 0; T.step < steps; T.step++) {
         one_step();
 #ifdef PICKET_DEBUG
