@@ -153,7 +153,9 @@ struct kvm_context {
     void *xsave;       /* vm.xsave_size bytes */
     bool xsave_valid;
     _Atomic bool interrupted;
-    gva_t last_fault; /* to notice a fault that does not go away */
+    _Atomic uint64_t cpu_ns;  /* in KVM_RUN, all runs that ended */
+    _Atomic uint64_t entered; /* CLOCK_MONOTONIC of the run in progress, or 0 */
+    gva_t last_fault;         /* to notice a fault that does not go away */
     unsigned same_fault;
 };
 

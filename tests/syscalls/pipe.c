@@ -424,4 +424,24 @@ CASE(many_readers)
     EXPECT_EQ(sum, 3);
 }
 
+CASE(opened_again_through_proc)
+{
+    int p[2];
+    char path[64], c;
+    EXPECT_EQ(pipe(p), 0);
+    EXPECT_EQ(write(p[1], "a", 1), 1);
+    close(p[1]);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", p[0]);
+    int fd = open(path, O_RDONLY); /* does not wait for a writer */
+    EXPECT(fd >= 0);
+    EXPECT_EQ(read(fd, &c, 1), 1);
+    EXPECT_EQ(read(fd, &c, 1), 0);
+    close(fd);
+    fd = open(path, O_WRONLY | O_NONBLOCK);
+    EXPECT(fd >= 0);
+    EXPECT_EQ(write(fd, "b", 1), 1);
+    EXPECT_EQ(read(p[0], &c, 1), 1);
+    EXPECT_EQ(c, 'b');
+}
+
 TEST_MAIN

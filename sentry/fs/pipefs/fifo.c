@@ -81,11 +81,12 @@ static int fifo_wait(struct pipe *p, const unsigned *opens, unsigned seen, uint3
     return err;
 }
 
-/* Lock held. Counts f in, and waits for its other end as fifo(7) says. */
-static int fifo_open_locked(struct pipe *p, struct file *f)
+/* Lock held. Counts f in, and waits for its other end as fifo(7) says; not if it is a pipe without
+ * a name (opened through /proc/PID/fd), whose other end may have come and gone. */
+static int fifo_open_locked(struct pipe *p, struct file *f, bool nameless)
 {
     bool nonblock = f->flags & O_NONBLOCK;
-    if (!f->readable && nonblock && p->readers == 0)
+    if (!f->readable && nonblock && p->readers == 0 && !nameless)
         return -ENXIO;
     p->readers += f->readable;
     p->writers += f->writable;
@@ -95,6 +96,8 @@ static int fifo_open_locked(struct pipe *p, struct file *f)
     pipe_announce_all(p, POLLIN | POLLOUT);
     mutex_lock(&p->lock);
     int err = 0;
+    if (nameless)
+        return 0;
     if (f->readable && !f->writable && p->writers == 0) {
         if (nonblock)
             f->pos = (int64_t)p->writer_opens + 1; /* see pipe_poll */
@@ -116,7 +119,7 @@ int fifo_open(struct inode *i, struct file *f, UNUSED struct task *t)
     if (!p)
         return -ENOMEM;
     mutex_lock(&p->lock);
-    int err = fifo_open_locked(p, f);
+    int err = fifo_open_locked(p, f, i->sb == f->kernel->vfs->pipe_sb);
     mutex_unlock(&p->lock);
     f->stream = true;
     f->priv = p;
