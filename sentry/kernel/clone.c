@@ -336,7 +336,7 @@ long task_clone(struct task *t, const struct clone_request *rq)
     int err = check_flags(t, rq);
     if (err)
         return err;
-    struct task *child;
+    struct task *child = NULL;
     err = make_child(t, rq, &child);
     if (err)
         return err;
