@@ -2,6 +2,7 @@
  * fcntl, flock, ioctl: what is asked of a description.
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/internal.h"
 #include <asm/ioctls.h>
@@ -112,9 +113,12 @@ static long set_owner(struct file *f, int type, pid_t pid, int sig)
     return 0;
 }
 
-/* A process group is found by its leader. */
-static bool pid_exists(struct task *t, pid_t pid)
+static bool owner_exists(struct task *t, int type, pid_t pid)
 {
+    if (type == F_OWNER_PGRP) {
+        MUTEX_GUARD(&t->kernel->tree_lock);
+        return pgrp_find(t->kernel, pid) != NULL;
+    }
     struct task *other = task_find(t->kernel, pid);
     if (other)
         task_put(other);
@@ -127,7 +131,7 @@ static long fcntl_setown(struct task *t, struct file *f, int arg)
         return -EINVAL;
     int type = arg < 0 ? F_OWNER_PGRP : F_OWNER_PID;
     pid_t pid = arg < 0 ? -arg : arg;
-    if (pid && !pid_exists(t, pid))
+    if (pid && !owner_exists(t, type, pid))
         return -ESRCH;
     return set_owner(f, type, pid, -1);
 }
@@ -139,7 +143,7 @@ static long fcntl_setown_ex(struct task *t, struct file *f, gva_t arg)
         return -EFAULT;
     if (ex.type != F_OWNER_TID && ex.type != F_OWNER_PID && ex.type != F_OWNER_PGRP)
         return -EINVAL;
-    if (ex.pid && !pid_exists(t, ex.pid))
+    if (ex.pid && !owner_exists(t, ex.type, ex.pid))
         return -ESRCH;
     return set_owner(f, ex.type, ex.pid, -1);
 }

@@ -1,6 +1,7 @@
 /*
  * Asking about files.
  */
+#include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/internal.h"
 #include <string.h>
@@ -273,4 +274,28 @@ SYSCALL(fstatfs)
     int err = statfs_of(&f->path, &st);
     file_put(f);
     return err ? err : MM_COPY_OUT(t->mm, ARG_GVA(a, 1), &st);
+}
+
+/* struct ustat, which no header has any more. */
+struct old_ustat {
+    int32_t free_blocks;
+    uint64_t free_inodes;
+    char name[6], pack[6];
+};
+
+SYSCALL(ustat)
+{
+    struct path_ref p;
+    struct statfs st;
+    uint32_t dev = ARG_UINT(a, 0);
+    int err = vfs_find_dev(t->kernel->vfs,
+                           makedev((dev & 0xfff00) >> 8, (dev & 0xff) | (dev >> 12 & 0xfff00)), &p);
+    if (err)
+        return err;
+    err = statfs_of(&p, &st);
+    path_put(&p);
+    if (err)
+        return err;
+    struct old_ustat out = {.free_blocks = (int32_t)st.f_bfree, .free_inodes = st.f_ffree};
+    return MM_COPY_OUT(t->mm, ARG_GVA(a, 1), &out);
 }

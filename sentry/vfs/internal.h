@@ -114,8 +114,10 @@ int vfs_do_mount(struct task *t, const char *source, const char *target, const c
                  unsigned long flags, const char *data);
 int vfs_umount(struct task *t, const char *target, int flags);
 int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old);
-/* Every file system that is mounted anywhere in ns. */
+/* Every file system that is mounted. */
 void vfs_sync_all(struct vfs *v);
+/* The root of a mount of the file system with that device number; reference given. -EINVAL. */
+int vfs_find_dev(struct vfs *v, dev_t dev, struct path_ref *out);
 /* 0, or -EROFS: both the mount and the super block allow writes. */
 int mount_want_write(const struct mount *m);
 

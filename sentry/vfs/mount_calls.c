@@ -424,7 +424,7 @@ int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old)
     return err;
 }
 
-/* ---- sync ---- */
+/* ---- all of them ---- */
 
 /* The n-th mount in the order of the tree, or NULL. */
 static struct mount *nth_mount(struct mount *m, size_t *n)
@@ -440,19 +440,36 @@ static struct mount *nth_mount(struct mount *m, size_t *n)
     return NULL;
 }
 
+/* The same with a reference. */
+static struct mount *get_nth_mount(struct vfs *v, size_t n)
+{
+    MUTEX_GUARD(&v->mount_lock);
+    struct mount *m = nth_mount(v->root_ns->root, &n);
+    if (m)
+        mount_get(m);
+    return m;
+}
+
 void vfs_sync_all(struct vfs *v)
 {
-    for (size_t i = 0;; i++) {
-        size_t n = i;
-        mutex_lock(&v->mount_lock);
-        struct mount *m = nth_mount(v->root_ns->root, &n);
-        if (m)
-            mount_get(m);
-        mutex_unlock(&v->mount_lock);
-        if (!m)
-            return;
+    struct mount *m;
+    for (size_t i = 0; (m = get_nth_mount(v, i)); i++) {
         if (m->sb->ops->sync)
             m->sb->ops->sync(m->sb);
         mount_put(m);
     }
+}
+
+int vfs_find_dev(struct vfs *v, dev_t dev, struct path_ref *out)
+{
+    struct mount *m;
+    for (size_t i = 0; (m = get_nth_mount(v, i)); i++) {
+        if (m->sb->dev == dev) {
+            *out = (struct path_ref){.mnt = m, .dentry = m->root};
+            dentry_get(m->root);
+            return 0;
+        }
+        mount_put(m);
+    }
+    return -EINVAL;
 }

@@ -161,6 +161,9 @@ CASE(owners)
     EXPECT_OK(fcntl(p[0], F_SETOWN, getpid()));
     EXPECT_EQ(fcntl(p[0], F_GETOWN), getpid());
     EXPECT_ERRNO(ESRCH, fcntl(p[0], F_SETOWN, 0x3fffffff));
+    EXPECT_OK(fcntl(p[0], F_SETOWN, -getpgrp()));
+    EXPECT_EQ(fcntl(p[0], F_GETOWN), -getpgrp());
+    EXPECT_ERRNO(ESRCH, fcntl(p[0], F_SETOWN, -0x3fffffff));
     struct f_owner_ex ex = {F_OWNER_PID, getpid()}, got = {0};
     EXPECT_OK(fcntl(p[0], F_SETOWN_EX, &ex));
     EXPECT_OK(fcntl(p[0], F_GETOWN_EX, &got));

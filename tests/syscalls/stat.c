@@ -336,4 +336,19 @@ CASE(statfs_call)
     EXPECT_ERRNO(ENOTDIR, statfs(test_path("f/"), &st));
 }
 
+CASE(ustat_call)
+{
+    struct {
+        int free_blocks;
+        unsigned long free_inodes;
+        char names[12];
+    } u;
+    struct stat st;
+    EXPECT_OK(stat(test_dir(), &st));
+    if (syscall(SYS_ustat, st.st_dev, &u) < 0)
+        SKIP("ustat does not know this device");
+    EXPECT_ERRNO(EFAULT, syscall(SYS_ustat, st.st_dev, (void *)1));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_ustat, 0xffff, &u));
+}
+
 TEST_MAIN
