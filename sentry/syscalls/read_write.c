@@ -32,7 +32,9 @@ static long rw_buffer(struct task *t, const struct sysargs *a, const struct tran
     if (!f)
         return -EBADF;
     ssize_t n;
-    if (tr->dir == READ ? !f->readable : !f->writable)
+    if (tr->at && f->stream)
+        n = -ESPIPE;
+    else if (tr->dir == READ ? !f->readable : !f->writable)
         n = -EBADF;
     else
         n = uio_init_user(&u, t->mm, ARG_GVA(a, 1), a->a[2]);
@@ -53,10 +55,10 @@ static long rw_vector(struct task *t, const struct sysargs *a, const struct tran
     if (!f)
         return -EBADF;
     ssize_t n;
-    if (tr->dir == READ ? !f->readable : !f->writable)
-        n = -EBADF;
-    else if (tr->at && f->stream)
+    if (tr->at && f->stream)
         n = -ESPIPE;
+    else if (tr->dir == READ ? !f->readable : !f->writable)
+        n = -EBADF;
     else
         n = uio_init_iovec(&u, t->mm, ARG_GVA(a, 1), a->a[2]);
     if (n == 0) {

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,21 +37,19 @@ static uint32_t rnd(uint32_t n)
 
 static char names[4][256];
 
-/* A path of one to four components out of few names, so that operations meet. */
+/* A path of one to three components out of few names, so that operations meet; the first of them
+ * are often directories. */
 static const char *path(int slot)
 {
-    static const char *const parts[] = {"a", "b", "c", "d", "e", "file", "dir", "x", "y"};
+    static const char *const dirs[] = {"a", "b", "dir"};
+    static const char *const parts[] = {"a", "b", "dir", "c", "d", "e", "file", "x", "y"};
     char *p = names[slot];
-    int depth = 1 + (int)rnd(4);
     *p = 0;
-    for (int k = 0; k < depth; k++) {
-        if (k)
-            strcat(p, "/");
-        uint32_t r = rnd(100);
-        strcat(p, r == 0 ? ".." : r == 1 ? "." : parts[rnd(sizeof(parts) / sizeof(*parts))]);
+    for (uint32_t depth = rnd(3); depth; depth--) {
+        strcat(p, rnd(50) ? dirs[rnd(sizeof(dirs) / sizeof(*dirs))] : ".");
+        strcat(p, "/");
     }
-    if (strncmp(p, "..", 2) == 0 || strstr(p, "/..")) /* stay below DIR */
-        strcpy(p, "a");
+    strcat(p, parts[rnd(sizeof(parts) / sizeof(*parts))]);
     return p;
 }
 
@@ -187,7 +186,10 @@ static void op_open(void)
 
 static int some_fd(void)
 {
-    return fds[rnd(OPEN_MAX_FILES)];
+    int fd = -1;
+    for (int k = 0; k < 6 && fd < 0; k++)
+        fd = fds[rnd(OPEN_MAX_FILES)];
+    return fd;
 }
 
 static void op_write(void)
@@ -256,6 +258,10 @@ static void op_space(void)
     static const int modes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE};
     int fd = some_fd(), mode = modes[rnd(3)];
     off_t at = rnd(100000), n = rnd(100000);
+    struct stat st;
+    /* Where a directory ends is its file system's secret. */
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        return;
     int r = fallocate(fd, mode, at, n);
     printf("fallocate %d %jd %jd: %s\n", mode, (intmax_t)at, (intmax_t)n, error(r));
     show_fd(fd);
