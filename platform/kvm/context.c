@@ -36,19 +36,6 @@ static struct kvm_context *context_of(struct context *c)
 
 /* ---- registers ---- */
 
-static struct kvm_segment user_segment(uint16_t selector, uint8_t type, bool code)
-{
-    return (struct kvm_segment){.limit = 0xffffffff,
-                                .selector = selector,
-                                .type = type,
-                                .present = 1,
-                                .dpl = 3,
-                                .db = !code,
-                                .s = 1,
-                                .l = code,
-                                .g = 1};
-}
-
 static void load_registers(struct vcpu *v, const struct kvm_space *s,
                            const struct user_regs_struct *r)
 {
@@ -71,8 +58,7 @@ static void load_registers(struct vcpu *v, const struct kvm_space *s,
                                  .r15 = r->r15,
                                  .rip = r->rip,
                                  .rflags = (r->eflags & RFLAGS_USER) | RFLAGS_FIXED};
-    to->sregs.cs = user_segment(SEL_USER_CS, 0xb, true);
-    to->sregs.ss = user_segment(SEL_USER_DS, 0x3, false);
+    kvm_user_segments(&to->sregs);
     to->sregs.fs.base = r->fs_base;
     to->sregs.gs.base = r->gs_base;
     to->sregs.cr3 = s->pt.root;

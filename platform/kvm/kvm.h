@@ -173,6 +173,8 @@ void kvm_window_put(struct kvm_vm *vm, struct window *w);
 /* vcpu.c */
 int kvm_vcpu_create(struct kvm_vm *vm);
 void kvm_vcpu_destroy(struct vcpu *v, size_t run_size);
+/* Code and stack segment of ring 3. */
+void kvm_user_segments(struct kvm_sregs *s);
 /* Gives the calling context a vCPU that holds its state, marked running. 0 or -errno. */
 int kvm_vcpu_acquire(struct kvm_context *c);
 void kvm_vcpu_release(struct kvm_context *c);

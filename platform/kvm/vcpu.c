@@ -38,6 +38,12 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, 
                                 .g = 1};
 }
 
+void kvm_user_segments(struct kvm_sregs *s)
+{
+    s->cs = segment(SEL_USER_CS, 0xb, 3, true);
+    s->ss = segment(SEL_USER_DS, 0x3, 3, false);
+}
+
 static void fill_page(struct vcpu *v)
 {
     uint64_t *gdt = (uint64_t *)(void *)(v->page + VCPU_GDT);
@@ -61,8 +67,7 @@ static int set_sregs(struct kvm_vm *vm, struct vcpu *v)
     struct kvm_sregs s;
     if (ioctl(v->fd, KVM_GET_SREGS, &s))
         return -errno;
-    s.cs = segment(SEL_USER_CS, 0xb, 3, true);
-    s.ss = segment(SEL_USER_DS, 0x3, 3, false);
+    kvm_user_segments(&s);
     s.ds = s.es = s.fs = s.gs = segment(0, 0x3, 3, false);
     s.ldt.unusable = 1;
     s.ldt.present = 0;
