@@ -32,10 +32,10 @@ static struct ptrace_context *context_of(struct context *base)
     return container_of(base, struct ptrace_context, base);
 }
 
-static void drop_stub(struct ptrace_context *c)
+static void drop_stub(struct ptrace_context *c, bool last)
 {
     if (c->stub) {
-        cpu_time_detach(c);
+        cpu_time_detach(c, last);
         stub_thread_recycle(c->host, c->stub);
     }
     c->stub = NULL;
@@ -43,7 +43,7 @@ static void drop_stub(struct ptrace_context *c)
 
 static enum switch_reason stub_died(struct ptrace_context *c)
 {
-    cpu_time_detach(c);
+    cpu_time_detach(c, false);
     placement_detach(&c->platform->placement, &c->host->placed, &c->stub->cpu);
     stub_thread_died(c->stub);
     c->stub = NULL;
@@ -53,7 +53,7 @@ static enum switch_reason stub_died(struct ptrace_context *c)
 /* The first run, or the first after exec. */
 static int move_to(struct ptrace_context *c, struct stub_process *sp)
 {
-    drop_stub(c);
+    drop_stub(c, false);
     int err = stub_thread_get(c->host, sp, &c->stub);
     if (!err) {
         atomic_store(&c->process, sp->pid);
@@ -209,7 +209,7 @@ static void context_did_unblock(struct context *base)
 static void context_release(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
-    drop_stub(c);
+    drop_stub(c, true);
     placement_sleep(&c->host->placed);
     mutex_destroy(&c->cpu_lock);
     free(c);

@@ -41,10 +41,11 @@ void cpu_time_attach(struct ptrace_context *c)
     c->cpu_seen = c->stub->cpu_used;
 }
 
-void cpu_time_detach(struct ptrace_context *c)
+void cpu_time_detach(struct ptrace_context *c, bool last)
 {
     MUTEX_GUARD(&c->cpu_lock);
-    catch_up(c);
+    if (!last)
+        catch_up(c);
     c->stub->cpu_used = c->cpu_seen;
     c->cpu_tid = 0;
 }

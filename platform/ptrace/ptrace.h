@@ -207,7 +207,9 @@ void stub_thread_died(struct stub_thread *st);
 
 /* cpu_time.c: around the time that a context has c->stub. */
 void cpu_time_attach(struct ptrace_context *c);
-void cpu_time_detach(struct ptrace_context *c);
+/* `last`: the context ends, and whoever wanted to know has asked. (What it used since then goes to
+ * the stub thread's next context: next to nothing, and cheaper than to ask the host.) */
+void cpu_time_detach(struct ptrace_context *c, bool last);
 uint64_t ptrace_context_cpu_time(struct context *base);
 
 /* context.c */

@@ -133,7 +133,8 @@ static uint64_t prot_of(access_t perms)
 static int add_advice(struct batch *b, struct addr_range ar, int advice)
 {
     return batch_add(b, &(struct stub_op){.nr = SYS_madvise,
-                                          .args = {ar.start, RANGE_LENGTH(ar), (uint64_t)advice}});
+                                          .args = {ar.start, RANGE_LENGTH(ar), (uint64_t)advice},
+                                          .flags = STUB_OP_ADVICE});
 }
 
 static int add_map(struct batch *b, const struct as_op *op)

@@ -75,7 +75,7 @@ work:
         jnz     special
 2:      cmpq    $-4095, %rax
         jae     answer
-        addq    $STUB_OP_SIZE, %r14
+next:   addq    $STUB_OP_SIZE, %r14
         decl    %r15d
         jmp     1b
 
@@ -86,7 +86,9 @@ special:
         jnz     forked
         testl   $STUB_OP_THREAD, %r13d
         jnz     park
-3:      testl   $STUB_OP_REPORT, %r13d
+3:      testl   $STUB_OP_ADVICE, %r13d
+        jnz     next
+        testl   $STUB_OP_REPORT, %r13d
         jz      2b
         cmpq    $-4095, %rax
         jae     answer

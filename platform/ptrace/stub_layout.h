@@ -32,5 +32,6 @@
 #define STUB_OP_REPORT 1 /* store the result as the position of the report file */
 #define STUB_OP_FORK 2   /* clone(): the child becomes the keeper of a process of its own */
 #define STUB_OP_THREAD 4 /* clone(): the child parks until a tracer seizes it */
+#define STUB_OP_ADVICE 8 /* whether it succeeds does not matter */
 
 #endif

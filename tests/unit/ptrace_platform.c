@@ -400,6 +400,14 @@ START_TEST(mappings)
                   !readable(c, 0x10000000 + (i * 2 + 1) * PAGE_SIZE));
     free(ops);
 
+    /* Filling in advance is a wish: what lies behind the end of the file cannot be filled. */
+    struct as_op wish = map_op(a, 2, FILE_PAGES - 1, ACCESS_READ | ACCESS_WRITE);
+    wish.precommit = true;
+    ck_assert_int_eq(w.as->ops->apply(w.as, &wish, 1), 0);
+    wish.huge = true;
+    ck_assert_int_eq(w.as->ops->apply(w.as, &wish, 1), 0);
+    ck_assert(readable(c, a));
+
     w.as->ops->clear(w.as);
     struct arch_context ac = {0};
     struct switch_event ev;
