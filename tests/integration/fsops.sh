@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The same random file operations natively and on each of the sandbox's file systems.
+programs=$(readlink -f "$(dirname "$0")/programs")
 . "$(dirname "$0")/lib.sh"
 need gcc python3
 
-gcc -D_GNU_SOURCE -O1 -static -o fsops "$(dirname "$0")/programs/fsops.c" || exit 1
+gcc -D_GNU_SOURCE -O1 -static -o fsops "$programs/fsops.c" || exit 1
 
 make_tree() {
     mkdir -p "$1"/a/b/c "$1"/dir/x "$1"/d

@@ -147,8 +147,14 @@ int ovl_copy_up(struct inode *i, bool data)
     mutex_lock_nested(&n->copy_lock);
     struct inode *upper;
     int err = n->upper ? 0 : make_upper(i, data, &upper);
-    if (!err && !n->upper)
-        ovl_publish(i, upper);
+    if (!err && !n->upper) {
+        if (S_ISREG(i->mode))
+            err = ovl_map_copied_up(n, upper);
+        if (err)
+            inode_put(upper);
+        else
+            ovl_publish(i, upper);
+    }
     mutex_unlock(&n->copy_lock);
     return err;
 }

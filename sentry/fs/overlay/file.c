@@ -85,7 +85,7 @@ static struct file *switch_over(struct file *f, struct inode *upper)
     return of->real;
 }
 
-static struct file *real_file(struct file *f)
+struct file *ovl_real_file(struct file *f)
 {
     struct ovl_file *of = f->priv;
     struct file *real = of->real;
@@ -99,7 +99,7 @@ static struct file *real_file(struct file *f)
 
 static ssize_t ovl_read(struct file *f, struct uio *u, int64_t *pos, int rwf)
 {
-    struct file *real = real_file(f);
+    struct file *real = ovl_real_file(f);
     return real->ops->read(real, u, pos, rwf);
 }
 
@@ -115,7 +115,7 @@ static void written(struct inode *i, const struct inode *real)
 
 static ssize_t ovl_write(struct file *f, struct uio *u, int64_t *pos, int rwf)
 {
-    struct file *real = real_file(f);
+    struct file *real = ovl_real_file(f);
     ssize_t n = real->ops->write(real, u, pos, rwf);
     if (n > 0)
         written(f->inode, real->inode);
@@ -124,7 +124,7 @@ static ssize_t ovl_write(struct file *f, struct uio *u, int64_t *pos, int rwf)
 
 static int64_t ovl_llseek(struct file *f, int64_t offset, int whence)
 {
-    struct file *real = real_file(f);
+    struct file *real = ovl_real_file(f);
     real->pos = f->pos;
     int64_t r = real->ops->llseek(real, offset, whence);
     if (r >= 0)
@@ -132,21 +132,15 @@ static int64_t ovl_llseek(struct file *f, int64_t offset, int whence)
     return r;
 }
 
-static int ovl_mmap(struct file *f, struct mmap_opts *opts)
-{
-    struct file *real = real_file(f);
-    return real->ops->mmap ? real->ops->mmap(real, opts) : -ENODEV;
-}
-
 static int ovl_fsync(struct file *f, int64_t start, int64_t end, bool data_only)
 {
-    struct file *real = real_file(f);
+    struct file *real = ovl_real_file(f);
     return real->ops->fsync ? real->ops->fsync(real, start, end, data_only) : 0;
 }
 
 static int ovl_fallocate(struct file *f, int mode, int64_t offset, int64_t length)
 {
-    struct file *real = real_file(f);
+    struct file *real = ovl_real_file(f);
     if (!real->ops->fallocate)
         return -EOPNOTSUPP;
     int err = real->ops->fallocate(real, mode, offset, length);

@@ -133,6 +133,8 @@ static struct inode *new_inode(struct super_block *sb, struct inode *lower, stru
     n->upper = upper;
     n->dev = sb->dev;
     mutex_init(&n->copy_lock, LOCK_INODE_DIR);
+    if (S_ISREG(mode))
+        ovl_map_init(n);
     i->priv = n;
     i->nlink = real->nlink;
     ovl_sync(i);
@@ -182,6 +184,8 @@ void ovl_evict(struct inode *i)
     if (n->in_upper)
         take_out(os, n, true);
     mutex_unlock(&os->lock);
+    if (S_ISREG(i->mode))
+        ovl_map_release(n);
     if (n->upper) {
         n->upper->atime = i->atime;
         inode_put(n->upper);

@@ -39,6 +39,13 @@ struct ovl_node {
     bool in_lower, in_upper, pinned;          /* likewise */
     dev_t dev;
     struct mutex copy_lock;
+
+    /* Regular files: map.c. */
+    struct mappable mappable;
+    struct mutex maps_lock; /* MAPPABLE_MAPS */
+    struct mapping_set maps;
+    struct mapping_space proxy;          /* what the real mappable knows of us */
+    _Atomic(struct mappable *) real_map; /* changes under copy_lock; NULL: never mapped */
 };
 
 struct ovl_table {
@@ -109,8 +116,16 @@ extern const struct inode_ops ovl_file_ops, ovl_link_ops, ovl_special_ops;
 extern const struct file_ops ovl_file_fops;
 int ovl_open_real(struct inode *real, const struct file *like, const struct cred *cred,
                   struct task *t, struct file **out);
+/* What f reads from and writes to now: the upper file as soon as there is one. */
+struct file *ovl_real_file(struct file *f);
 int ovl_open(struct inode *i, struct file *f, struct task *t);
 void ovl_release(struct file *f);
+/* map.c */
+void ovl_map_init(struct ovl_node *n);
+void ovl_map_release(struct ovl_node *n);
+int ovl_mmap(struct file *f, struct mmap_opts *opts);
+/* Mappings show the upper inode from now on. copy_lock held. 0 or -ENOMEM, nothing changed. */
+int ovl_map_copied_up(struct ovl_node *n, struct inode *upper);
 /* attr.c */
 int ovl_getattr(struct inode *i, struct kstat *out);
 int ovl_setattr(struct inode *i, const struct iattr *attr);

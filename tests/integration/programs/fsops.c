@@ -253,6 +253,46 @@ static void op_map(void)
     munmap(m, n);
 }
 
+/* Mappings that stay, also over what is done to the file by other names and descriptors. */
+#define KEPT_MAX 4
+static struct {
+    char *p;
+    size_t n;
+    int fd;
+} kept[KEPT_MAX];
+
+static void op_keep(void)
+{
+    uint32_t k = rnd(KEPT_MAX);
+    int fd = some_fd();
+    struct stat st;
+    if (kept[k].p) {
+        munmap(kept[k].p, kept[k].n);
+        close(kept[k].fd);
+        kept[k].p = NULL;
+    }
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return;
+    kept[k].n = (size_t)st.st_size;
+    kept[k].p = mmap(NULL, kept[k].n, PROT_READ, MAP_SHARED, fd, 0);
+    printf("keep %u %zu: %s\n", k, kept[k].n, error(kept[k].p == MAP_FAILED ? -1 : 0));
+    if (kept[k].p == MAP_FAILED)
+        kept[k].p = NULL;
+    else
+        kept[k].fd = dup(fd);
+}
+
+static void show_kept(void)
+{
+    for (int k = 0; k < KEPT_MAX; k++) {
+        struct stat st;
+        if (!kept[k].p || fstat(kept[k].fd, &st))
+            continue;
+        size_t n = (size_t)st.st_size < kept[k].n ? (size_t)st.st_size : kept[k].n;
+        printf("  kept %d %zu %016" PRIx64 "\n", k, n, sum(3, (unsigned char *)kept[k].p, n));
+    }
+}
+
 static void op_space(void)
 {
     static const int modes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE};
@@ -366,11 +406,13 @@ int main(int argc, char **argv)
         fds[k] = -1;
     show_tree(".", 0);
     for (long k = 0; k < steps; k++) {
-        static void (*const ops[])(void) = {op_open,  op_open,  op_write,    op_write, op_read,
-                                            op_map,   op_space, op_truncate, op_names, op_names,
-                                            op_names, op_names, op_names,    op_attr};
+        static void (*const ops[])(void) = {op_open,  op_open,  op_write, op_write,    op_read,
+                                            op_map,   op_keep,  op_space, op_truncate, op_names,
+                                            op_names, op_names, op_names, op_names,    op_attr};
         printf("%ld ", k);
         ops[rnd(sizeof(ops) / sizeof(*ops))]();
+        if (k % 16 == 15)
+            show_kept();
         if (k % 64 == 63)
             show_tree(".", 0);
     }
