@@ -106,6 +106,11 @@ int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at
 /* vfs_mount of a part of sb: only `root` and what is below it shows. */
 int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *root,
                  const struct path_ref *mountpoint, unsigned flags, const char *source);
+/* The mount after m in the tree below top, parents before children and older siblings first; the
+ * second one leaves out what is below m. NULL: m was the last. Nests as deep as anybody likes, so
+ * nothing here is recursive. Pre: mount_lock or the dcache lock held. */
+struct mount *mount_next(const struct mount *m, const struct mount *top);
+struct mount *mount_next_skip(const struct mount *m, const struct mount *top);
 /* Takes m off the tree, with all that is mounted below it. The parent link goes, so that ".." from
  * inside ends at the mount's root. Pre: mount_lock held. The tree's reference goes. */
 void mount_unlink(struct mount *m);

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As the sysctl fs.mount-max: recursive binds double what is there. */
+#define MOUNT_MAX 100000
+
 void mount_get(struct mount *m)
 {
     ref_get(&m->ref);
@@ -126,15 +129,19 @@ int mount_want_write(const struct mount *m)
 int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at)
 {
     struct dcache *dc = ns->vfs->dcache;
+    if (ns->vfs->nmounts >= MOUNT_MAX)
+        return -ENOSPC;
     if (!at) {
         m->ns = ns;
         ns->root = m;
+        ns->vfs->nmounts++;
         return 0;
     }
     if (d_is_dir(at->dentry) != d_is_dir(m->root))
         return -ENOTDIR;
     path_get(at);
     rwlock_write(&dc->lock);
+    ns->vfs->nmounts++;
     m->ns = ns;
     m->parent = at->mnt;
     m->mountpoint = at->dentry;
@@ -144,12 +151,26 @@ int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at
     return 0;
 }
 
-void mount_unlink(struct mount *m)
+struct mount *mount_next_skip(const struct mount *m, const struct mount *top)
 {
-    struct dcache *dc = m->ns->vfs->dcache;
-    while (!list_empty(&m->children))
-        mount_unlink(list_first(&m->children, struct mount, sibling));
-    rwlock_write(&dc->lock);
+    for (; m != top; m = m->parent)
+        if (m->sibling.prev != &m->parent->children)
+            return list_entry(m->sibling.prev, struct mount, sibling);
+    return NULL;
+}
+
+struct mount *mount_next(const struct mount *m, const struct mount *top)
+{
+    if (!list_empty(&m->children))
+        return list_entry(m->children.prev, struct mount, sibling);
+    return mount_next_skip(m, top);
+}
+
+/* Pre: no children. */
+static void unlink_leaf(struct mount *m)
+{
+    struct vfs *v = m->ns->vfs;
+    rwlock_write(&v->dcache->lock);
     struct path_ref at = {.mnt = m->parent, .dentry = m->mountpoint};
     list_del(&m->sibling);
     if (m->mountpoint)
@@ -157,9 +178,20 @@ void mount_unlink(struct mount *m)
     m->parent = NULL;
     m->mountpoint = NULL;
     m->ns = NULL;
-    rwlock_unlock(&dc->lock);
+    rwlock_unlock(&v->dcache->lock);
+    v->nmounts--;
     path_put(&at);
     mount_put(m);
+}
+
+void mount_unlink(struct mount *m)
+{
+    struct mount *leaf;
+    do {
+        for (leaf = m; !list_empty(&leaf->children);)
+            leaf = list_first(&leaf->children, struct mount, sibling);
+        unlink_leaf(leaf);
+    } while (leaf != m);
 }
 
 void mount_ns_destroy(struct mount_ns *ns)

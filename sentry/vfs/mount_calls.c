@@ -166,26 +166,40 @@ static int mount_new(struct task *t, const char *source, const struct path_ref *
     return err;
 }
 
-/* Copies what is mounted below `from` onto its copy `to`. Pre: mount_lock held. */
-static int copy_children(struct vfs *v, struct mount *from, const struct dentry *top,
-                         struct mount *to)
+/* Puts a copy of m on the same place of `parent`. */
+static int copy_mount(struct vfs *v, const struct mount *m, struct mount *parent,
+                      struct mount **out)
 {
-    for (struct list_head *l = from->children.prev; l != &from->children; l = l->prev) {
-        struct mount *child = list_entry(l, struct mount, sibling);
-        if (child == to || !d_is_ancestor(top, child->mountpoint))
+    struct mount *copy = mount_alloc(v, m->sb, m->root, m->flags, m->source);
+    if (!copy)
+        return -ENOMEM;
+    struct path_ref at = {.mnt = parent, .dentry = m->mountpoint};
+    int err = mount_attach(parent->ns, copy, &at);
+    if (err)
+        mount_put(copy);
+    else
+        *out = copy;
+    return err;
+}
+
+/* Copies what is mounted on `from` at or below top onto its copy `to`, which may itself be below
+ * `from` and is left out. Pre: mount_lock held. */
+static int copy_below(struct vfs *v, struct mount *from, const struct dentry *top, struct mount *to)
+{
+    struct mount *last = from, *last_copy = to; /* the mount before, and its copy */
+    struct mount *m = mount_next(from, from);
+    while (m) {
+        if (m == to || (m->parent == from && !d_is_ancestor(top, m->mountpoint))) {
+            m = mount_next_skip(m, from);
             continue;
-        struct mount *copy = mount_alloc(v, child->sb, child->root, child->flags, child->source);
-        if (!copy)
-            return -ENOMEM;
-        struct path_ref at = {.mnt = to, .dentry = child->mountpoint};
-        int err = mount_attach(to->ns, copy, &at);
-        if (err) {
-            mount_put(copy);
-            return err;
         }
-        err = copy_children(v, child, child->root, copy);
+        for (; last != m->parent; last = last->parent)
+            last_copy = last_copy->parent;
+        int err = copy_mount(v, m, last_copy, &last_copy);
         if (err)
             return err;
+        last = m;
+        m = mount_next(m, from);
     }
     return 0;
 }
@@ -211,7 +225,7 @@ static int mount_bind(struct task *t, const char *source, const struct path_ref 
     else
         err = mount_attach(at->mnt->ns, m, at);
     if (!err && recursive) {
-        err = copy_children(v, from.mnt, from.dentry, m);
+        err = copy_below(v, from.mnt, from.dentry, m);
         if (err) {
             mount_unlink(m);
             m = NULL;
@@ -426,50 +440,48 @@ int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old)
 
 /* ---- all of them ---- */
 
-/* The n-th mount in the order of the tree, or NULL. */
-static struct mount *nth_mount(struct mount *m, size_t *n)
-{
-    if ((*n)-- == 0)
-        return m;
-    struct mount *child;
-    list_for_each (child, &m->children, sibling) {
-        struct mount *found = nth_mount(child, n);
-        if (found)
-            return found;
-    }
-    return NULL;
-}
-
-/* The same with a reference. */
-static struct mount *get_nth_mount(struct vfs *v, size_t n)
+/* All mounts, with references: malloc'ed. NULL: no memory. */
+static struct mount **all_mounts(struct vfs *v, size_t *n)
 {
     MUTEX_GUARD(&v->mount_lock);
-    struct mount *m = nth_mount(v->root_ns->root, &n);
-    if (m)
+    struct mount **all = malloc(v->nmounts * sizeof *all);
+    *n = 0;
+    for (struct mount *m = v->root_ns->root; all && m; m = mount_next(m, v->root_ns->root)) {
         mount_get(m);
-    return m;
+        all[(*n)++] = m;
+    }
+    return all;
+}
+
+static void put_mounts(struct mount **all, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mount_put(all[i]);
+    free(all);
 }
 
 void vfs_sync_all(struct vfs *v)
 {
-    struct mount *m;
-    for (size_t i = 0; (m = get_nth_mount(v, i)); i++) {
-        if (m->sb->ops->sync)
-            m->sb->ops->sync(m->sb);
-        mount_put(m);
-    }
+    size_t n;
+    struct mount **all = all_mounts(v, &n);
+    for (size_t i = 0; i < n; i++)
+        if (all[i]->sb->ops->sync)
+            all[i]->sb->ops->sync(all[i]->sb);
+    put_mounts(all, n);
 }
 
 int vfs_find_dev(struct vfs *v, dev_t dev, struct path_ref *out)
 {
-    struct mount *m;
-    for (size_t i = 0; (m = get_nth_mount(v, i)); i++) {
-        if (m->sb->dev == dev) {
-            *out = (struct path_ref){.mnt = m, .dentry = m->root};
-            dentry_get(m->root);
-            return 0;
-        }
-        mount_put(m);
+    size_t n;
+    struct mount **all = all_mounts(v, &n);
+    int err = all ? -EINVAL : -ENOMEM;
+    for (size_t i = 0; i < n && err; i++) {
+        if (all[i]->sb->dev != dev)
+            continue;
+        *out = (struct path_ref){.mnt = all[i], .dentry = all[i]->root};
+        path_get(out);
+        err = 0;
     }
-    return -EINVAL;
+    put_mounts(all, n);
+    return err;
 }

@@ -199,15 +199,6 @@ static void put_mount(FILE *f, const struct mount *m, const struct path_ref *roo
     fputs(" 0 0\n", f);
 }
 
-/* Parents before children, older siblings first. */
-static void put_mounts(FILE *f, const struct mount *m, const struct path_ref *root,
-                       enum mounts_format format)
-{
-    put_mount(f, m, root, format);
-    for (const struct list_head *l = m->children.prev; l != &m->children; l = l->prev)
-        put_mounts(f, list_entry((struct list_head *)l, struct mount, sibling), root, format);
-}
-
 int vfs_mounts_text(struct mount_ns *ns, const struct path_ref *root, enum mounts_format format,
                     char **out, size_t *length)
 {
@@ -216,7 +207,8 @@ int vfs_mounts_text(struct mount_ns *ns, const struct path_ref *root, enum mount
         return -ENOMEM;
     mutex_lock(&ns->vfs->mount_lock);
     rwlock_read(&ns->vfs->dcache->lock);
-    put_mounts(f, ns->root, root, format);
+    for (const struct mount *m = ns->root; m; m = mount_next(m, ns->root))
+        put_mount(f, m, root, format);
     rwlock_unlock(&ns->vfs->dcache->lock);
     mutex_unlock(&ns->vfs->mount_lock);
     bool failed = ferror(f) != 0;

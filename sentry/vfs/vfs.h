@@ -467,6 +467,7 @@ struct vfs {
     struct dcache *dcache;
     struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */
     struct mutex mount_lock;       /* MOUNT */
+    unsigned nmounts;              /* attached (MOUNT) */
     struct mutex epoll_graph;      /* EPOLL_GRAPH */
     uint64_t epoll_visits;         /* searches of that graph: numbers them */
     _Atomic uint32_t next_dev, next_mount_id;

@@ -252,6 +252,30 @@ START_TEST(walk_bind_and_move)
 }
 END_TEST
 
+START_TEST(mounts_without_end)
+{
+    char *text;
+    size_t n;
+    struct path_ref root = task.fs->root;
+    ck_assert_int_eq(make_dir("/m"), 0);
+    /* One on top of the other: deeper than any stack of calls. */
+    kernel.vfs->nmounts = 89000; /* as if: the limit is near */
+    for (int i = 0; i < 5000; i++)
+        HOLDS(vfs_do_mount(&task, "/m", "/m", NULL, MS_BIND, NULL) == 0);
+    ck_assert_int_eq(vfs_mounts_text(kernel.vfs->root_ns, &root, MOUNTS_INFO, &text, &n), 0);
+    free(text);
+    ck_assert_int_eq(make_dir("/r"), 0);
+    ck_assert_int_eq(vfs_do_mount(&task, "/m", "/r", NULL, MS_BIND | MS_REC, NULL), 0);
+    ck_assert_int_eq(vfs_umount(&task, "/r", MNT_DETACH), 0);
+    ck_assert_int_eq(vfs_do_mount(&task, "/", "/r", NULL, MS_BIND | MS_REC, NULL), 0);
+    ck_assert_int_eq(make_dir("/s"), 0);
+    ck_assert_int_eq(vfs_do_mount(&task, "/", "/s", NULL, MS_BIND | MS_REC, NULL), -ENOSPC);
+    ck_assert_int_eq(vfs_umount(&task, "/r", MNT_DETACH), 0);
+    ck_assert_int_eq(kernel.vfs->nmounts, 94000);
+    vfs_sync_all(kernel.vfs);
+}
+END_TEST
+
 START_TEST(walk_chroot)
 {
     struct path_ref jail, outside;
@@ -858,6 +882,7 @@ int main(void)
         walk_deep_links,
         walk_mounts,
         walk_bind_and_move,
+        mounts_without_end,
         walk_chroot,
         walk_resolve,
         walk_permissions,
