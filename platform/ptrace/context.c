@@ -62,8 +62,13 @@ static int move_to(struct ptrace_context *c, struct stub_process *sp)
     return err;
 }
 
-static enum switch_reason bad_registers(struct switch_event *ev)
+/* The host did not take the registers: they are impossible, or the thread was killed meanwhile. */
+static enum switch_reason not_loaded(struct ptrace_context *c, int err, struct switch_event *ev)
 {
+    if (err == -ESRCH) {
+        stub_reap(c->stub->tid);
+        return stub_died(c);
+    }
     *ev = (struct switch_event){.info = {.si_signo = SIGSEGV, .si_code = SI_KERNEL}};
     return SWITCH_SIGNAL;
 }
@@ -137,11 +142,12 @@ static enum switch_reason context_run(struct context *base, struct address_space
     if (unlikely(!c->stub || c->stub->process != sp) && move_to(c, sp) < 0)
         return SWITCH_DEAD;
 
-    if (unlikely(ac->fpu_dirty || c->stub->used) && load_fpu(c, ac) < 0)
-        return bad_registers(ev);
+    int err = unlikely(ac->fpu_dirty || c->stub->used) ? load_fpu(c, ac) : 0;
     ac->fpu_valid = false;
-    if (unlikely(load_registers(c, ac) < 0))
-        return bad_registers(ev);
+    if (!err)
+        err = load_registers(c, ac);
+    if (unlikely(err))
+        return not_loaded(c, err, ev);
 
     enum switch_reason reason;
     do {

@@ -4,11 +4,14 @@
 #include "base/log.h"
 #include "platform/ptrace/ptrace.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -117,6 +120,36 @@ static bool is_alive(struct stub_process *sp)
     return poll(&pfd, 1, 0) == 0 && !atomic_load(&sp->dead);
 }
 
+/* p->lock held. */
+static void mark_dead(struct ptrace_platform *p, struct stub_process *sp)
+{
+    p->by_slot[sp->slot] = NULL;
+    epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, sp->pidfd, NULL);
+    log_warn("stub process %d was killed", sp->pid);
+    atomic_store(&sp->dead, true);
+    uint64_t v = EVENT_DEAD;
+    if (write(sp->event_fd, &v, sizeof(v)) < 0)
+        panic("telling of a dead stub: %d", errno);
+}
+
+/*
+ * A killed process is not gone, and its pidfd says nothing, before every traced thread in it has
+ * been waited for by its tracer, who may be the one that waits for the keeper. /proc knows.
+ */
+static bool keeper_is_zombie(struct stub_process *sp)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "/proc/%d/stat", sp->pid);
+    int fd = open(text, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *state = strrchr(text, ')');
+    return state && (state[2] == 'Z' || state[2] == 'X');
+}
+
 /* The death watch: whoever waits for the keeper's answer waits no longer. */
 void stub_process_noticed_dead(struct ptrace_platform *p, uint32_t slot)
 {
@@ -124,13 +157,7 @@ void stub_process_noticed_dead(struct ptrace_platform *p, uint32_t slot)
     struct stub_process *sp = p->by_slot[slot];
     if (!sp || is_alive(sp)) /* an event that waited while the slot changed hands */
         return;
-    p->by_slot[slot] = NULL;
-    epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, sp->pidfd, NULL);
-    log_warn("stub process %d was killed", sp->pid);
-    atomic_store(&sp->dead, true);
-    uint64_t v = EVENT_DEAD;
-    if (write(sp->event_fd, &v, sizeof(v)) < 0)
-        panic("telling of a dead stub: %d", errno);
+    mark_dead(p, sp);
 }
 
 #define STUCK_TICKS 10
@@ -146,8 +173,11 @@ bool stub_process_unstick_all(struct ptrace_platform *p)
         sp->waited = atomic_load_explicit(&sp->waiting, memory_order_relaxed) ? sp->waited + 1 : 0;
         any |= sp->waited > 0;
         if (sp->waited >= STUCK_TICKS) {
-            kill(sp->pid, SIGCONT);
             sp->waited = 0;
+            if (keeper_is_zombie(sp))
+                mark_dead(p, sp);
+            else
+                kill(sp->pid, SIGCONT);
         }
     }
     return any;
