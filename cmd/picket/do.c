@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,14 +40,22 @@ static int open_log(const struct do_options *o)
     return 0;
 }
 
-/* The sentry holds a descriptor for each one of its applications, and more. */
-static void raise_descriptor_limit(void)
+static void raise_limit(int which)
 {
     struct rlimit rl;
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+    if (getrlimit(which, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
         rl.rlim_cur = rl.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &rl);
+        setrlimit(which, &rl);
     }
+}
+
+/* The sentry holds a descriptor for each one of its applications, and more; and the limit on the
+ * size of files would be one on the sandbox's memory. (A hard limit is reported, not died of.) */
+static void raise_limits(void)
+{
+    raise_limit(RLIMIT_NOFILE);
+    raise_limit(RLIMIT_FSIZE);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /*
@@ -163,7 +172,7 @@ static int do_sandbox(const struct do_options *o, const int stdio[3])
     config.gid = user.gid;
     config.groups = user.groups;
     config.ngroups = user.ngroups;
-    raise_descriptor_limit();
+    raise_limits();
     status = run_sandbox(&config);
     do_user_release(&user);
     return status;
