@@ -403,6 +403,15 @@ int memory_file_commit(struct memory_file *mf, struct file_range fr)
     return host_fallocate(mf, 0, fr);
 }
 
+ssize_t memory_file_fill(struct memory_file *mf, uint64_t offset, const struct iovec *blocks, int n)
+{
+    ssize_t r;
+    do {
+        r = pwritev(mf->file.fd, blocks, n, (off_t)offset);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : r;
+}
+
 void memory_file_stats(struct memory_file *mf, struct memory_file_stats *out)
 {
     struct stat st;

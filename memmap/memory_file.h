@@ -52,6 +52,13 @@ MUST_CHECK int memory_file_commit(struct memory_file *mf, struct file_range fr);
 /* Whether every page of fr has exactly one reference. A hint unless the caller excludes others
  * from taking references (mm does: only holders of a PMA can). */
 bool memory_file_exclusive(struct memory_file *mf, struct file_range fr);
+/*
+ * Writes n blocks of sentry memory to pages that nobody has touched yet, from `offset` on: the host
+ * takes its pages and fills them in one go, without zeroing them and without a fault for each. Pre:
+ * the caller holds references on the pages. Returns bytes written or -errno.
+ */
+MUST_CHECK ssize_t memory_file_fill(struct memory_file *mf, uint64_t offset,
+                                    const struct iovec *blocks, int n);
 void memory_file_stats(struct memory_file *mf, struct memory_file_stats *out);
 
 /* The reference operations, for callers that know that they have a memory file. */

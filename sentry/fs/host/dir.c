@@ -212,6 +212,8 @@ static void left(struct inode *i, struct inode *dir, const char *name)
     host_node(i)->stale = i->nlink > 0;
     if (host_is_at(i, dir, name))
         (void)host_set_place(i, NULL, NULL);
+    if (!i->nlink)
+        host_forget(i);
 }
 
 static int remove_name(struct inode *dir, struct dentry *d, bool directory)

@@ -105,6 +105,8 @@ static inline struct host_node *host_node(const struct inode *i)
 int host_get_inode(struct super_block *sb, const struct statx *stx, struct inode *parent,
                    const char *name, struct inode **out);
 void host_evict(struct inode *i);
+/* i is gone from the host: its number may soon be another file's. */
+void host_forget(struct inode *i);
 void host_fill(struct inode *i, const struct statx *stx);
 /* Asks the host again, unless what is known is sure to hold. */
 int host_refresh(struct inode *i, bool force);

@@ -38,13 +38,24 @@ static void grow(struct host_super *hs)
     free(from);
 }
 
-static struct inode *table_find(struct host_super *hs, dev_t dev, uint64_t ino, uint32_t mode)
+/* The host gives a number away again once its file is gone: what was born at another time, or is of
+ * another type, is another file. */
+static bool same_file(const struct host_node *n, const struct statx *stx)
+{
+    const struct inode *i = n->inode;
+    if ((i->mode ^ stx->stx_mode) & S_IFMT)
+        return false;
+    return !n->has_btime || !(stx->stx_mask & STATX_BTIME) ||
+           (i->btime.sec == stx->stx_btime.tv_sec && i->btime.nsec == stx->stx_btime.tv_nsec);
+}
+
+static struct inode *table_find(struct host_super *hs, dev_t dev, const struct statx *stx)
 {
     if (!hs->nbuckets)
         return NULL;
-    for (struct host_node *n = hs->buckets[bucket(hs, dev, ino)]; n; n = n->hash_next) {
+    for (struct host_node *n = hs->buckets[bucket(hs, dev, stx->stx_ino)]; n; n = n->hash_next) {
         struct inode *i = n->inode;
-        if (i->ino == ino && n->host_dev == dev && ((i->mode ^ mode) & S_IFMT) == 0 &&
+        if (i->ino == stx->stx_ino && n->host_dev == dev && same_file(n, stx) &&
             ref_get_unless_zero(&i->ref))
             return i;
     }
@@ -89,6 +100,14 @@ static dev_t map_dev(struct host_super *hs, dev_t host)
         hs->devs[hs->ndevs++] = dev;
     }
     return dev;
+}
+
+void host_forget(struct inode *i)
+{
+    struct host_super *hs = host_super(i->sb);
+    MUTEX_GUARD(&hs->lock);
+    if (host_node(i)->in_table)
+        table_remove(hs, host_node(i));
 }
 
 static struct timestamp stamp(const struct statx_timestamp *t)
@@ -153,14 +172,14 @@ int host_get_inode(struct super_block *sb, const struct statx *stx, struct inode
     struct host_super *hs = host_super(sb);
     dev_t dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
     mutex_lock(&hs->lock);
-    struct inode *i = table_find(hs, dev, stx->stx_ino, stx->stx_mode);
+    struct inode *i = table_find(hs, dev, stx);
     mutex_unlock(&hs->lock);
     if (!i) {
         struct inode *fresh = new_inode(sb, stx, dev);
         if (!fresh)
             return -ENOMEM;
         mutex_lock(&hs->lock);
-        i = table_find(hs, dev, stx->stx_ino, stx->stx_mode);
+        i = table_find(hs, dev, stx);
         int err = i ? 0 : table_insert(hs, host_node(fresh));
         mutex_unlock(&hs->lock);
         if (i || err)
@@ -185,12 +204,8 @@ int host_get_inode(struct super_block *sb, const struct statx *stx, struct inode
 
 void host_evict(struct inode *i)
 {
-    struct host_super *hs = host_super(i->sb);
     struct host_node *n = host_node(i);
-    mutex_lock(&hs->lock);
-    if (n->in_table)
-        table_remove(hs, n);
-    mutex_unlock(&hs->lock);
+    host_forget(i);
     host_slots_close(n);
     if (n->listing)
         host_listing_put(n->listing);

@@ -61,7 +61,7 @@ static int copy_range(struct file *from, struct inode *upper, int64_t pos, int64
         uint64_t stop = MIN((uint64_t)end, ((uint64_t)pos / COPY_UNIT + 1) * COPY_UNIT), done, len;
         mutex_lock(&tf->data_lock);
         int err = tmpfs_reserve(tf, page_down((uint64_t)pos), page_down(stop + PAGE_SIZE - 1),
-                                false, &done);
+                                false, &done, NULL);
         mutex_unlock(&tf->data_lock);
         if (err)
             return err;

@@ -82,7 +82,9 @@ struct pseudo_row {
 /* A text that is always the same. */
 int pseudo_show_const(struct pseudo_ctx *c, struct text *out);
 #define PSEUDO_CONST(n, s)                                                                         \
-    {.name = n, .mode = S_IFREG | 0444, .show = pseudo_show_const, .arg = s}
+    {                                                                                              \
+        .name = n, .mode = S_IFREG | 0444, .show = pseudo_show_const, .arg = s                     \
+    }
 #define PSEUDO_LINK(n, s)                                                                          \
     {                                                                                              \
         .name = n, .mode = S_IFLNK | 0777, .show = s                                               \

@@ -36,36 +36,55 @@ static ssize_t tmpfs_read(struct file *f, struct uio *u, int64_t *pos, UNUSED in
     return total ? total : moved;
 }
 
+/* Into fresh pages: the host fills them. */
+static ssize_t fill_stretch(struct tmpfs_super *ts, struct uio *u, const char *p, uint64_t n)
+{
+    struct uio_pin pin;
+    ssize_t got = uio_pin(u, &pin, n, ACCESS_READ);
+    if (got <= 0)
+        return got;
+    got = memory_file_fill(ts->memory, (uint64_t)(p - ts->memory->file.window), pin.blocks,
+                           pin.nblocks);
+    uio_unpin(&pin);
+    if (got > 0)
+        uio_skip(u, (uint64_t)got);
+    return got;
+}
+
+#define FILL_MIN 1024u
+
 /* One reserved stretch. Returns bytes moved, or -errno. */
 static ssize_t write_unit(struct inode *i, struct uio *u, int64_t pos, uint64_t n)
 {
     struct tmpfs_file *tf = tmpfs_file(i);
     uint64_t start = page_down((uint64_t)pos), end = page_down((uint64_t)pos + n + PAGE_SIZE - 1);
-    uint64_t done;
+    uint64_t done, fresh;
     mutex_lock(&tf->data_lock);
-    int err = tmpfs_reserve(tf, start, end, true, &done);
+    int err = tmpfs_reserve(tf, start, end, true, &done, &fresh);
     mutex_unlock(&tf->data_lock);
     if (done <= (uint64_t)pos)
         return err;
     n = MIN(n, done - (uint64_t)pos);
-    ssize_t total = 0;
+    ssize_t total = 0, moved = 0;
     while (n) {
         char *p;
         uint64_t len;
         tmpfs_find(tf, (uint64_t)pos, &p, &len);
         len = MIN(len, n);
-        ssize_t moved = uio_copy_from(u, p, len);
+        if ((uint64_t)pos < fresh)
+            len = MIN(len, fresh - (uint64_t)pos);
+        moved = (uint64_t)pos >= fresh && len >= FILL_MIN
+                    ? fill_stretch(tmpfs_super(i->sb), u, p, len)
+                    : uio_copy_from(u, p, len);
         if (moved <= 0)
-            return total ? total : moved;
+            break;
         pos += moved;
         total += moved;
         n -= (uint64_t)moved;
         if ((uint64_t)pos > i->size)
             i->size = (uint64_t)pos;
-        if ((uint64_t)moved < len)
-            break;
     }
-    return total ? total : err;
+    return total ? total : moved ? moved : err;
 }
 
 static int check_write_seals(const struct tmpfs_file *tf, int64_t pos, uint64_t n)
@@ -192,7 +211,7 @@ static int preallocate(struct file *f, uint64_t start, uint64_t end, bool keep_s
     if (ts->max_pages && (to - from) >> PAGE_SHIFT > ts->max_pages)
         return -ENOSPC;
     mutex_lock(&tf->data_lock);
-    int err = tmpfs_reserve(tf, from, to, false, &done);
+    int err = tmpfs_reserve(tf, from, to, false, &done, NULL);
     mutex_unlock(&tf->data_lock);
     if (err)
         return err;

@@ -177,6 +177,14 @@ static int fill_hole(struct tmpfs_file *tf, uint64_t start, uint64_t end, uint64
     return cut ? -ENOSPC : 0;
 }
 
+/* data_lock held: where n's data ends (its start: it holds none). */
+static uint64_t data_end(struct tmpfs_file *tf, const struct range_node *n)
+{
+    if (tf->ahead_start < tf->ahead_end && n->end > tf->ahead_start)
+        return MAX(n->start, tf->ahead_start);
+    return n->end;
+}
+
 /* First offset in [start, end) without a page, and where that hole ends. False: none. */
 static bool next_hole(struct tmpfs_file *tf, uint64_t start, uint64_t end, uint64_t *from,
                       uint64_t *to, bool *last)
@@ -194,10 +202,22 @@ static bool next_hole(struct tmpfs_file *tf, uint64_t start, uint64_t end, uint6
     return true;
 }
 
-int tmpfs_reserve(struct tmpfs_file *tf, uint64_t start, uint64_t end, bool grow, uint64_t *done)
+/* The end of the last page in [start, end) that is in use, or start. */
+static uint64_t last_used(struct tmpfs_file *tf, uint64_t start, uint64_t end)
+{
+    struct range_node *n = range_set_lower_bound(&tf->extents, end - 1);
+    if (!n || n->start >= end)
+        n = n ? range_node_prev(n) : range_set_last(&tf->extents);
+    return n ? MAX(start, MIN(end, data_end(tf, n))) : start;
+}
+
+int tmpfs_reserve(struct tmpfs_file *tf, uint64_t start, uint64_t end, bool grow, uint64_t *done,
+                  uint64_t *fresh)
 {
     int err = 0;
     *done = start;
+    if (fresh)
+        *fresh = last_used(tf, start, end);
     if (tf->ahead_start < tf->ahead_end && end > tf->ahead_start) {
         err = start <= tf->ahead_start ? use_ahead(tf, end) : drop_ahead(tf);
         if (tf->ahead_start < tf->ahead_end && end > tf->ahead_start)
@@ -292,14 +312,6 @@ uint64_t tmpfs_blocks(struct tmpfs_file *tf)
 {
     MUTEX_GUARD(&tf->data_lock);
     return (tf->extents.span - (tf->ahead_end - tf->ahead_start)) / 512;
-}
-
-/* data_lock held: whether n holds data at all, and where its data ends. */
-static uint64_t data_end(struct tmpfs_file *tf, const struct range_node *n)
-{
-    if (tf->ahead_start < tf->ahead_end && n->end > tf->ahead_start)
-        return MAX(n->start, tf->ahead_start);
-    return n->end;
 }
 
 uint64_t tmpfs_next_data(struct tmpfs_file *tf, uint64_t off)
@@ -399,9 +411,9 @@ static int tmpfs_translate(struct mappable *m, struct mappable_range required,
     required.end = MIN(required.end, eof);
     optional.end = MIN(optional.end, eof);
     struct mappable_range want = tf->shared_anon ? optional : required;
-    int err = tmpfs_reserve(tf, want.start, want.end, false, &done);
+    int err = tmpfs_reserve(tf, want.start, want.end, false, &done, NULL);
     if (err && tf->shared_anon)
-        err = tmpfs_reserve(tf, required.start, required.end, false, &done);
+        err = tmpfs_reserve(tf, required.start, required.end, false, &done, NULL);
     if (err && done <= required.start)
         return err == -ENOMEM ? err : -EBUSERR;
     int r = emit_extents(tf, required, optional, ts, max, n);

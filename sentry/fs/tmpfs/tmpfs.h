@@ -148,8 +148,10 @@ void tmpfs_xattrs_release(struct tmpfs_node *n);
 void tmpfs_file_init(struct tmpfs_file *tf);
 void tmpfs_file_release(struct tmpfs_file *tf, struct tmpfs_super *ts);
 /* The pages of [start, end) exist afterwards, up to *done. data_lock held; bounds page-aligned.
- * `grow`: a growing file, allocate ahead. 0, -ENOSPC or -ENOMEM. */
-int tmpfs_reserve(struct tmpfs_file *tf, uint64_t start, uint64_t end, bool grow, uint64_t *done);
+ * `grow`: a growing file, allocate ahead. 0, -ENOSPC or -ENOMEM. *fresh (if not NULL): from where
+ * on, up to *done, all pages are new and untouched. */
+int tmpfs_reserve(struct tmpfs_file *tf, uint64_t start, uint64_t end, bool grow, uint64_t *done,
+                  uint64_t *fresh);
 /* The extent that holds off (*len: from off to its end, *p the sentry's view), or a hole (*p NULL,
  * *len: to the next extent, or UINT64_MAX - off). Takes data_lock. */
 void tmpfs_find(struct tmpfs_file *tf, uint64_t off, char **p, uint64_t *len);
