@@ -49,12 +49,13 @@ static int attempt(struct file *f, int rwf, bool (*act)(struct eventfd *e, uint6
     struct wait_entry w;
     int err = 0;
     wait_entry_init_task(&w, t, event);
-    w.exclusive = true;
+    w.exclusive = event == POLLIN; /* one reader takes all; there may be room for many writers */
     wait_add(&e->queue, &w);
-    while (!act(e, value) && !err)
+    bool done;
+    while (!(done = act(e, value)) && !err)
         err = task_block(t, NULL);
     wait_remove(&e->queue, &w);
-    return err;
+    return done ? 0 : err;
 }
 
 static uint32_t eventfd_poll(struct file *f, UNUSED uint32_t events)

@@ -124,17 +124,16 @@ static int wait_take(struct file *f, struct task *t, bool nonblock, siginfo_t *i
 {
     struct signalfd *s = f->priv;
     int err = 0;
-    if (take(s, t, info))
-        return 0;
-    if (nonblock)
-        return -EAGAIN;
+    bool taken = take(s, t, info);
+    if (taken || nonblock)
+        return taken ? 0 : -EAGAIN;
     struct wait_entry w;
     wait_entry_init_task(&w, t, POLLIN);
     wait_add(&t->tg->signal_wait, &w);
-    while (!take(s, t, info) && !err)
+    while (!(taken = take(s, t, info)) && !err)
         err = task_block(t, NULL);
     wait_remove(&t->tg->signal_wait, &w);
-    return err;
+    return taken ? 0 : err;
 }
 
 static ssize_t signalfd_read(struct file *f, struct uio *u, UNUSED int64_t *pos, int rwf)

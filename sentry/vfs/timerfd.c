@@ -71,24 +71,28 @@ static bool take(struct timerfd *tf, uint64_t *ticks)
     return true;
 }
 
+static int wait_take(struct timerfd *tf, bool nonblock, uint64_t *ticks)
+{
+    struct task *t = task_current();
+    struct wait_entry w;
+    bool taken = take(tf, ticks);
+    int err = 0;
+    if (taken || nonblock || !t)
+        return taken ? 0 : -EAGAIN;
+    wait_entry_init_task(&w, t, POLLIN);
+    wait_add(&tf->queue, &w);
+    while (!(taken = take(tf, ticks)) && !err)
+        err = task_block(t, NULL);
+    wait_remove(&tf->queue, &w);
+    return taken ? 0 : err;
+}
+
 static ssize_t timerfd_read(struct file *f, struct uio *u, UNUSED int64_t *pos, int rwf)
 {
-    struct timerfd *tf = f->priv;
-    struct task *t = task_current();
     uint64_t ticks;
-    int err = 0;
     if (u->resid < sizeof ticks)
         return -EINVAL;
-    if (!take(tf, &ticks)) {
-        if (f->flags & O_NONBLOCK || rwf & RWF_NOWAIT || !t)
-            return -EAGAIN;
-        struct wait_entry w;
-        wait_entry_init_task(&w, t, POLLIN);
-        wait_add(&tf->queue, &w);
-        while (!take(tf, &ticks) && !err)
-            err = task_block(t, NULL);
-        wait_remove(&tf->queue, &w);
-    }
+    int err = wait_take(f->priv, f->flags & O_NONBLOCK || rwf & RWF_NOWAIT, &ticks);
     if (err)
         return err;
     return uio_copy_to(u, &ticks, sizeof ticks) == sizeof ticks ? (ssize_t)sizeof ticks : -EFAULT;

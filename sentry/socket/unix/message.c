@@ -117,11 +117,12 @@ static int wait_room(struct unix_sock *s, struct task *t, bool nonblock)
         return -EAGAIN;
     const ktime_t *deadline = socket_deadline(&s->sock, true, &at);
     wait_entry_init_task(&w, t, POLLOUT);
-    w.exclusive = true;
     wait_add(&s->sock.queue, &w);
     while (!has_room(s) && !s->snd_shut && !err)
         err = task_block(t, deadline);
     wait_remove(&s->sock.queue, &w);
+    if (has_room(s))
+        return 0;
     if (err == -ETIMEDOUT)
         return -EAGAIN;
     return err && deadline ? -EINTR : err;
@@ -237,7 +238,6 @@ static int dgram_try_or_wait(struct unix_sock *s, struct unix_sock *other, struc
         return err;
     const ktime_t *deadline = socket_deadline(&s->sock, true, &at);
     wait_entry_init_task(&w, t, POLLOUT);
-    w.exclusive = true;
     wait_add(&other->room, &w);
     while ((err = dgram_try(s, other, msg, m)) == -EAGAIN && !slept)
         slept = task_block(t, deadline);
@@ -318,7 +318,6 @@ static int wait_first(struct unix_sock *s, struct task *t, bool nonblock, const 
         return err;
     struct wait_entry w;
     wait_entry_init_task(&w, t, POLLIN);
-    w.exclusive = true;
     wait_add(&s->sock.queue, &w);
     while ((err = peek_first(s, out)) == -EAGAIN && !slept) {
         mutex_unlock(&s->recv_lock);
