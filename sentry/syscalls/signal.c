@@ -1,6 +1,7 @@
 /*
  * System calls about signals.
  */
+#include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/posix_timers.h"
@@ -399,7 +400,10 @@ SYSCALL(pidfd_send_signal)
     struct file *f = fd_get(t, fd);
     if (!f)
         return -EBADF;
+    /* A directory of /proc will do as well: that is how it was before pidfd_open. */
     struct thread_group *tg = pidfd_group(f);
+    if (!tg)
+        tg = proc_dir_group(f);
     long r = -EBADF;
     siginfo_t info;
     if (tg) {

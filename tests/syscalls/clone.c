@@ -198,6 +198,31 @@ CASE(pidfd)
     EXPECT_ERRNO(ESRCH, syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0));
 }
 
+/* An open /proc/PID stands for the process too; what is below it does not. */
+CASE(proc_directory_as_pidfd)
+{
+    pid_t p = fork();
+    if (p == 0) {
+        pause();
+        _exit(0);
+    }
+    char name[64];
+    snprintf(name, sizeof(name), "/proc/%d", p);
+    int fd = open(name, O_RDONLY | O_DIRECTORY), path = open(name, O_PATH);
+    snprintf(name, sizeof(name), "/proc/%d/task", p);
+    int below = open(name, O_RDONLY | O_DIRECTORY), proc = open("/proc", O_RDONLY | O_DIRECTORY);
+    EXPECT(fd >= 0 && path >= 0 && below >= 0 && proc >= 0);
+    EXPECT_OK(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+    EXPECT_ERRNO(EBADF, syscall(SYS_pidfd_send_signal, path, 0, NULL, 0));
+    EXPECT_ERRNO(EBADF, syscall(SYS_pidfd_send_signal, below, 0, NULL, 0));
+    EXPECT_ERRNO(EBADF, syscall(SYS_pidfd_send_signal, proc, 0, NULL, 0));
+    EXPECT_OK(syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
+    int status;
+    EXPECT_EQ(waitpid(p, &status, 0), p);
+    EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    EXPECT_ERRNO(ESRCH, syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+}
+
 struct args3 {
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
     uint64_t set_tid, set_tid_size, cgroup, beyond;

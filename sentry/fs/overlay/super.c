@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* What can be written is limited by the upper half; without a limit of its own, by memory. */
+/* What can be written is limited by the upper half; without a limit of its own, by the memory that
+ * nobody uses, for files or otherwise. */
 static int ovl_statfs(struct super_block *sb, struct statfs *out)
 {
     struct super_block *upper = ovl_super(sb)->upper;
@@ -18,9 +19,11 @@ static int ovl_statfs(struct super_block *sb, struct statfs *out)
         return err;
     out->f_type = OVERLAYFS_SUPER_MAGIC;
     if (!out->f_blocks) {
-        uint64_t used = tmpfs_super(upper)->used_pages;
-        out->f_blocks = sb->kernel->mm_config.total_memory >> PAGE_SHIFT;
-        out->f_bfree = out->f_bavail = out->f_blocks - MIN(used, (uint64_t)out->f_blocks);
+        struct memory_file_stats ms;
+        memory_file_stats(sb->kernel->memory, &ms);
+        uint64_t total = sb->kernel->mm_config.total_memory;
+        out->f_blocks = total >> PAGE_SHIFT;
+        out->f_bfree = out->f_bavail = (total - MIN(ms.resident, total)) >> PAGE_SHIFT;
     }
     return 0;
 }

@@ -14,6 +14,9 @@ extern const struct pseudo_row proc_pid_rows[];                    /* pid.c: /pr
 extern const struct pseudo_row proc_task_rows[];                   /* pid.c: /proc/PID/task/TID */
 extern const struct pseudo_names proc_fd_names, proc_fdinfo_names; /* fd.c */
 
+/* The process whose /proc/PID f has open (not referenced: f keeps it); NULL if f is another file.
+ */
+struct thread_group *proc_dir_group(const struct file *f);
 /* The task that a node is about (any of the process's), referenced; NULL if it is gone. */
 struct task *proc_task(struct pseudo_ctx *c);
 /* Its memory, with a user; NULL if it has none. */

@@ -41,6 +41,12 @@ int proc_text_path(struct pseudo_ctx *c, const struct path_ref *p, struct text *
 static const struct pseudo_row pid_row = {
     .name = "", .mode = S_IFDIR | 0555, .children = proc_pid_rows};
 
+struct thread_group *proc_dir_group(const struct file *f)
+{
+    const struct pseudo_node *n = pseudo_dir_node(f);
+    return n && n->row == &pid_row ? n->tg : NULL;
+}
+
 static int find_pid(struct pseudo_ctx *c, const char *name, struct pseudo_node *out)
 {
     int pid;

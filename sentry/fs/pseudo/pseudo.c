@@ -23,6 +23,11 @@ struct pseudo_node *pseudo_node(const struct inode *i)
     return i->priv;
 }
 
+struct pseudo_node *pseudo_dir_node(const struct file *f)
+{
+    return f->ops == &pseudo_dir_fops ? pseudo_node(f->inode) : NULL;
+}
+
 void pseudo_ctx_init(struct pseudo_ctx *c, struct inode *i, struct task *reader)
 {
     *c = (struct pseudo_ctx){

@@ -97,6 +97,8 @@ int pseudo_create(struct kernel *k, const char *type, uint64_t magic, const stru
 void pseudo_ctx_init(struct pseudo_ctx *c, struct inode *i, struct task *reader);
 /* The node behind an inode of a pseudo file system. */
 struct pseudo_node *pseudo_node(const struct inode *i);
+/* The node behind an open directory; NULL if f is not a directory of a pseudo file system. */
+struct pseudo_node *pseudo_dir_node(const struct file *f);
 /* A number as a name: digits without leading zeroes, at most INT32_MAX. False if it is none. */
 bool pseudo_number(const char *name, int *out);
 
