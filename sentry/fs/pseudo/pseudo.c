@@ -181,6 +181,8 @@ static int pseudo_lookup(struct inode *dir, struct dentry *d)
     struct pseudo_node *n = pseudo_node(dir), found;
     struct pseudo_ctx c;
     struct inode *i;
+    if (n->tg && n->tg->reaped)
+        return 0; /* nothing is left to tell of */
     int err = find_row(dir, d->name, &found);
     pseudo_ctx_init(&c, dir, NULL);
     if (err && n->row->names)
