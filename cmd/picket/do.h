@@ -53,7 +53,7 @@ void do_user_release(struct do_user *u);
 struct do_signals {
     pthread_t thread;
     int signal_fd;
-    int stop_fd; /* an eventfd: the thread is to leave */
+    int stop_fd;                     /* an eventfd: the thread is to leave */
     _Atomic(struct kernel *) kernel; /* NULL until it is up: then they end Picket itself */
 };
 /* Before any other thread is started: blocks the signals in all of them. 0 or -errno. */

@@ -92,15 +92,19 @@ static int set_sregs(struct kvm_vm *vm, struct vcpu *v)
 
 static int set_msrs(struct vcpu *v)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry e[4];
-    } m = {.head.nmsrs = 4,
-           .e = {{.index = MSR_STAR, .data = 0x0023001000000000ull},
-                 {.index = MSR_LSTAR, .data = LSTAR_VA},
-                 {.index = MSR_CSTAR, .data = LSTAR_VA},
-                 {.index = MSR_FMASK, .data = FMASK_VALUE}}};
-    return ioctl(v->fd, KVM_SET_MSRS, &m) == 4 ? 0 : -EIO;
+    static const struct kvm_msr_entry values[] = {
+        {.index = MSR_STAR, .data = 0x0023001000000000ull},
+        {.index = MSR_LSTAR, .data = LSTAR_VA},
+        {.index = MSR_CSTAR, .data = LSTAR_VA},
+        {.index = MSR_FMASK, .data = FMASK_VALUE}};
+    struct kvm_msrs *m = calloc(1, sizeof(*m) + sizeof(values));
+    if (!m)
+        return -ENOMEM;
+    m->nmsrs = ARRAY_SIZE(values);
+    memcpy(m->entries, values, sizeof(values));
+    int set = ioctl(v->fd, KVM_SET_MSRS, m);
+    free(m);
+    return set == (int)ARRAY_SIZE(values) ? 0 : -EIO;
 }
 
 int kvm_vcpu_create(struct kvm_vm *vm)

@@ -644,7 +644,7 @@ CASE(many_at_once)
     pair(SOCK_DGRAM);
     memset(m, 0, sizeof(m));
     for (int i = 0; i < 3; i++) {
-        iov[i] = (struct iovec){"abc" + i, (size_t)(3 - i)};
+        iov[i] = (struct iovec){&"abc"[i], (size_t)(3 - i)};
         m[i].msg_hdr.msg_iov = &iov[i];
         m[i].msg_hdr.msg_iovlen = 1;
     }

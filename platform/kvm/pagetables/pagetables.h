@@ -84,8 +84,8 @@ struct pt {
     void *arg;
     pt_phys_t root;        /* what goes into CR3 */
     pt_virt_t upper_start; /* from here up the entries belong to another root; 0: none */
-    /* Tables stay linked while the root lives: unmap clears their entries one by one. For hypervisors
-     * that do not see table entries (as opposed to page entries) go away. */
+    /* Tables stay linked while the root lives: unmap clears their entries one by one. For
+     * hypervisors that do not see table entries (as opposed to page entries) go away. */
     bool keep_tables;
 };
 
