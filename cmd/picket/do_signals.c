@@ -1,21 +1,23 @@
 /*
  * Signals from outside.
  *
- * The first SIGINT, SIGTERM, SIGHUP or SIGQUIT goes to the sandbox's first process, which may tidy
- * up, or dies of it, and everything else in the sandbox with it. The same signal once more within
- * two seconds kills; after that, or if nothing has happened a few seconds later, Picket leaves at
- * once, and the host kills what it traced.
+ * SIGINT, SIGTERM, SIGHUP and SIGQUIT go to the sandbox's first process (Ctrl-C and Ctrl-\ to the
+ * terminal's foreground, if a shell inside manages one). It may tidy up, or dies of it, and with it
+ * everything else in the sandbox. The same signal three times within two seconds kills; if that
+ * has not ended it a few seconds later, Picket leaves at once, and the host kills what it traced.
  */
 #include "cmd/picket/do.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#define SECOND_WITHIN_NS 2000000000ll
+#define PATIENCE 3 /* signals of one kind... */
+#define WITHIN_NS 2000000000ll
 #define KILL_TAKES_MS 5000
 
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
@@ -57,10 +59,18 @@ static void end_sandbox(struct do_signals *s, struct kernel *k, int sig)
         _exit(128 + sig);
 }
 
+/* Notes the time of one more signal; whether it was one too many. */
+static bool too_many(int64_t times[PATIENCE], int64_t now)
+{
+    memmove(times, times + 1, (PATIENCE - 1) * sizeof(*times));
+    times[PATIENCE - 1] = now;
+    return times[0] && now - times[0] < WITHIN_NS;
+}
+
 static void *forward(void *arg)
 {
     struct do_signals *s = arg;
-    int64_t last[NSIG] = {0};
+    int64_t times[NSIG][PATIENCE] = {0};
     while (!stopped(s)) {
         int sig = next_signal(s, -1);
         struct kernel *k = atomic_load(&s->kernel);
@@ -68,12 +78,8 @@ static void *forward(void *arg)
             continue;
         if (!k)
             _exit(128 + sig);
-        int64_t now = now_ns();
-        if (last[sig] && now - last[sig] < SECOND_WITHIN_NS)
+        if (kernel_signal(k, sig) && too_many(times[sig], now_ns()))
             end_sandbox(s, k, sig);
-        else
-            kernel_signal(k, sig);
-        last[sig] = now;
     }
     return NULL;
 }

@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "base/log.h"
+#include "sentry/fs/hostfd/hostfd.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/host_events.h"
 #include "sentry/kernel/host_futex.h"
@@ -383,21 +384,25 @@ int kernel_run(struct kernel *k)
     return k->init->exit_code;
 }
 
-void kernel_signal(struct kernel *k, int sig)
+bool kernel_signal(struct kernel *k, int sig)
 {
     siginfo_t info;
     siginfo_kernel(&info, sig);
+    bool typed = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH;
+    bool hung_up = sig == SIGHUP || sig == SIGCONT;
+    pid_t foreground = typed ? hostfd_foreground(k) : 0;
     MUTEX_GUARD(&k->tree_lock);
     struct thread_group *init = k->init;
     if (!init || init->zombie)
-        return;
-    /* What a terminal sends goes to its foreground, as far as we know it: process 1's group. */
-    bool from_terminal = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH ||
-                         sig == SIGHUP || sig == SIGCONT;
-    if (from_terminal && init->pgrp)
-        (void)signal_send_pgrp(init->pgrp, sig, &info);
+        return true;
+    struct process_group *pg = foreground ? pgrp_find(k, foreground) : NULL;
+    if (!pg && (typed || hung_up))
+        pg = init->pgrp;
+    if (pg)
+        (void)signal_send_pgrp(pg, sig, &info);
     else
         (void)signal_send_group(init, sig, &info);
+    return !pg || pg == init->pgrp;
 }
 
 /* ---- the end ---- */
@@ -439,6 +444,7 @@ void kernel_destroy(struct kernel *k)
         loader_destroy(k->loader);
     if (k->vfs)
         vfs_destroy(k->vfs);
+    hostfd_release_tty(k);
     if (k->futexes)
         futex_table_destroy(k->futexes);
     if (k->events)

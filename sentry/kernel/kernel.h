@@ -110,9 +110,12 @@ MUST_CHECK int kernel_load(struct kernel *k, char *why, size_t why_size);
 /* Pre: loaded. Runs until process 1 has exited and everything else was killed. Returns its wait
  * status. */
 int kernel_run(struct kernel *k);
-/* A signal from outside (Ctrl-C, SIGTERM) for process 1. Any thread; async-signal-safe not needed.
+/*
+ * A signal from outside, for process 1; what a terminal sends at a key (SIGINT, SIGQUIT...) is for
+ * the terminal's foreground process group. Returns whether process 1's group was meant: false if a
+ * shell in the sandbox has put another one in the foreground. Any thread, not a signal handler.
  */
-void kernel_signal(struct kernel *k, int sig);
+bool kernel_signal(struct kernel *k, int sig);
 void kernel_destroy(struct kernel *k);
 
 #endif

@@ -27,9 +27,10 @@ for i in $(seq $stubs); do
     [ -n "$victim" ] || continue
     kill -KILL "$victim"
     sleep 0.3
-    kill -TERM $pid 2>/dev/null
-    sleep 0.2
-    kill -TERM $pid 2>/dev/null
+    for _ in 1 2 3; do
+        kill -TERM $pid 2>/dev/null
+        sleep 0.2
+    done
     wait $pid
     status=$?
     check "stub $i killed: the sandbox can be ended (status $status)" [ $status -ne 0 ]

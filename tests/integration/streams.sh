@@ -23,14 +23,15 @@ equal 'closing reaches the other end' \
     "$("$picket" 'do' -- sh -c 'echo x; exec >&- 2>&-; sleep 3' 2>/dev/null | timeout 2 cat; echo "${PIPESTATUS[1]}")" 'x
 0'
 
-terminal() { # runs "picket do -- COMMAND" on a terminal of its own, typing $typed
+terminal() { # runs "picket do -- COMMAND" on a terminal of its own, typing $typed, resting at "|"
     timeout -k 5 "$limit" python3 - "$picket" "$@" <<'P'
 import os, pty, sys, time
 pid, fd = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], [sys.argv[1], "do", "--"] + sys.argv[2:])
-time.sleep(0.5)
-os.write(fd, os.environ.get("typed", "").encode())
+for text in os.environ.get("typed", "").split("|"):
+    time.sleep(0.5)
+    os.write(fd, text.encode())
 out = b""
 try:
     while chunk := os.read(fd, 4096):
@@ -44,6 +45,8 @@ P
 equal 'a terminal is one' "$(typed='' terminal sh -c 'test -t 0 && test -t 1 && stty size >/dev/null && echo yes')" yes
 contains 'typing' "$(typed=$'hello\n' terminal sh -c 'read x; echo "got $x"')" 'got hello'
 contains 'a shell on it' "$(typed=$'echo $((6 * 7))\nexit 3\n' terminal bash --norc -i)" 42
+contains 'Ctrl-C is for the foreground' \
+    "$(typed=$'sleep 30\n|\003|echo $? then\nexit\n' terminal bash --norc -i)" '130 then'
 typed=$'\003' terminal sleep 30 >/dev/null
 equal 'Ctrl-C' $? 130
 finish

@@ -38,6 +38,8 @@ struct host_tty {
     pid_t foreground; /* process group */
 };
 
+/* The kernel is at its end: no task is left. */
+void hostfd_release_tty(struct kernel *k);
 /* Opens the controlling terminal of t for f. -ENXIO if it has none. */
 int hostfd_open_tty(struct file *f, struct task *t);
 /* What /proc/PID/stat says for a process of that session: the device number and the foreground

@@ -27,6 +27,16 @@ int hostfd_register_tty(struct kernel *k, struct hostfd *h)
     return 0;
 }
 
+void hostfd_release_tty(struct kernel *k)
+{
+    struct host_tty *tty = atomic_exchange(&k->tty, NULL);
+    if (!tty)
+        return;
+    hostfd_put(tty->h);
+    mutex_destroy(&tty->lock);
+    free(tty);
+}
+
 /* The terminal begins as that of the first process's session. */
 static void tty_state(struct kernel *k, struct host_tty *tty, pid_t *session, pid_t *foreground)
 {
