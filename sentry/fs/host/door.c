@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -119,6 +120,12 @@ void door_close(int fd)
 int door_dup(int fd)
 {
     RETURN_CALL(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+bool door_noexec(int fd)
+{
+    struct statvfs v;
+    return fstatvfs(fd, &v) == 0 && (v.f_flag & ST_NOEXEC);
 }
 
 ssize_t door_read(int fd, const struct iovec *iov, int n, int64_t pos, int rwf)

@@ -35,6 +35,8 @@ int64_t door_seek(int fd, int64_t offset, int whence);
 int door_statfs(const struct door *d, struct statfs *out);
 void door_close(int fd);
 int door_dup(int fd);
+/* Whether the host lets nobody execute what fd names, for the mount that it lies on. */
+bool door_noexec(int fd);
 
 ssize_t door_read(int fd, const struct iovec *iov, int n, int64_t pos, int rwf);
 ssize_t door_write(const struct door *d, int fd, const struct iovec *iov, int n, int64_t pos,

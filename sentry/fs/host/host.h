@@ -44,6 +44,7 @@ struct host_slot {
     int fd;    /* -1: not open */
     int users; /* open files, and calls in progress */
     struct host_file *mapped;
+    bool noexec; /* mapped: it lies on a mount of the host that forbids execution */
     struct list_head idle_link;
     struct host_node *node;
 };

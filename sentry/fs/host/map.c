@@ -118,7 +118,13 @@ int host_mmap(struct file *f, struct mmap_opts *opts)
             door_close(fd);
             return err;
         }
+        s->noexec = door_noexec(s->fd);
     }
+    /* The host would refuse to show such a file for execution, however it is asked. */
+    if (s->noexec && (opts->perms & ACCESS_EXEC))
+        return -EPERM;
+    if (s->noexec)
+        opts->max_perms &= (access_t)~ACCESS_EXEC;
     opts->mappable = &n->mappable;
     return 0;
 }
