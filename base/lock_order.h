@@ -34,6 +34,7 @@
     X(FS_CONTEXT, "vfs: working directory, root and umask")                                        \
     X(FILE, "vfs: flags and owner of a file description; its epoll links")                         \
     X(DCACHE, "vfs: dentry tree and hash")                                                         \
+    X(INOTIFY, "inotify: all watches and queues")                                                  \
     X(HOST_EVENTS, "kernel: watched host descriptors; held while their queues are woken")          \
     X(WAIT_QUEUE, "kernel: a wait queue")                                                          \
     X(EPOLL_READY, "epoll: ready list; taken from wake-ups")                                       \

@@ -3,6 +3,7 @@
  */
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <sys/time.h>
 #include <utime.h>
 
@@ -217,6 +218,8 @@ SYSCALL(fallocate)
         err = file_remove_privs(f);
     if (!err)
         err = f->ops->fallocate(f, mode, offset, length);
+    if (!err)
+        notify_dentry(f->path.dentry, IN_MODIFY);
     file_put(f);
     return err;
 }

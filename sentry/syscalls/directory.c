@@ -3,6 +3,7 @@
  */
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <string.h>
 
 /* ---- getdents ---- */
@@ -59,8 +60,10 @@ static int iterate(struct file *f, struct dirents *b)
     rwlock_read(&dir->dir_lock);
     int err = dir->dead ? -ENOENT : f->ops->iterate(f, &b->emitter, &f->pos);
     rwlock_unlock(&dir->dir_lock);
-    if (!err)
+    if (!err) {
+        notify_dentry(f->path.dentry, IN_ACCESS);
         file_accessed(f);
+    }
     return err;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <linux/limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,8 @@ static int set_value(struct task *t, const struct path_ref *p, const char *name,
     if (!err)
         err = i->ops->setxattr(i, name, buf, size, flags);
     free(buf);
+    if (!err)
+        notify_dentry(p->dentry, IN_ATTRIB);
     return err;
 }
 
@@ -248,6 +251,8 @@ static long do_removexattr(struct task *t, const struct sysargs *a, enum target 
     err = xattr_permission(t, &p, name, true);
     if (!err)
         err = i->ops->removexattr ? i->ops->removexattr(i, name) : -EOPNOTSUPP;
+    if (!err)
+        notify_dentry(p.dentry, IN_ATTRIB);
     path_put(&p);
     return err;
 }

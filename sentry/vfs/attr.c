@@ -4,6 +4,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <sys/stat.h>
 
 int vfs_getattr(const struct path_ref *p, struct kstat *out)
@@ -21,6 +22,15 @@ int vfs_getattr(const struct path_ref *p, struct kstat *out)
     return err;
 }
 
+/* What inotify says of a change. Both times together mean utime(2). */
+static uint32_t change_event(uint32_t valid)
+{
+    uint32_t times = valid & (ATTR_ATIME | ATTR_MTIME);
+    if (valid & (ATTR_UID | ATTR_GID | ATTR_MODE) || times == (ATTR_ATIME | ATTR_MTIME))
+        return IN_ATTRIB;
+    return (times & ATTR_ATIME ? IN_ACCESS : 0) | (times & ATTR_MTIME ? IN_MODIFY : 0);
+}
+
 int vfs_setattr(struct task *t, const struct path_ref *p, const struct iattr *attr)
 {
     struct inode *i = p->dentry->inode;
@@ -35,7 +45,10 @@ int vfs_setattr(struct task *t, const struct path_ref *p, const struct iattr *at
         a.ctime = vfs_now(i->sb);
     }
     (void)t;
-    return i->ops->setattr(i, &a);
+    err = i->ops->setattr(i, &a);
+    if (!err && change_event(attr->valid))
+        notify_dentry(p->dentry, change_event(attr->valid));
+    return err;
 }
 
 int vfs_chmod(struct task *t, const struct path_ref *p, uint32_t mode)
@@ -164,6 +177,8 @@ int vfs_truncate(struct task *t, const struct path_ref *p, uint64_t size)
         return err;
     err = vfs_truncate_inode(t, i, size);
     inode_put_write(i);
+    if (!err)
+        notify_dentry(p->dentry, IN_MODIFY);
     return err;
 }
 
@@ -171,5 +186,8 @@ int file_truncate(struct task *t, struct file *f, uint64_t size)
 {
     if (!f->writable || !S_ISREG(f->inode->mode))
         return -EINVAL;
-    return vfs_truncate_inode(t, f->inode, size);
+    int err = vfs_truncate_inode(t, f->inode, size);
+    if (!err)
+        notify_dentry(f->path.dentry, IN_MODIFY);
+    return err;
 }

@@ -64,6 +64,8 @@ int vfs_create(struct kernel *k)
     v->kernel = k;
     mutex_init(&v->mount_lock, LOCK_MOUNT);
     mutex_init(&v->epoll_graph, LOCK_EPOLL_GRAPH);
+    mutex_init(&v->inotify_lock, LOCK_INOTIFY);
+    list_init(&v->inotify_instances);
     k->vfs = v;
     int err = dcache_create(&v->dcache, DCACHE_LIMIT);
     if (!err)
@@ -104,6 +106,7 @@ void vfs_destroy(struct vfs *v)
     lock_waits_destroy(v->lock_waits);
     mutex_destroy(&v->mount_lock);
     mutex_destroy(&v->epoll_graph);
+    mutex_destroy(&v->inotify_lock);
     free(v);
 }
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -128,8 +129,10 @@ struct dentry *d_alloc(struct super_block *sb, struct dentry *parent, const char
 static struct dentry *d_free(struct dentry *d)
 {
     struct dentry *parent = d->parent == d ? NULL : d->parent;
-    if (d->inode)
+    if (d->inode) {
+        notify_gone(d->inode);
         inode_put(d->inode);
+    }
     if (d->name != d_inline_name(d))
         free(d->name);
     free(d);
@@ -200,7 +203,7 @@ static void d_collect_old(struct dcache *dc, size_t want, size_t scan, struct li
     while (want && scan-- && !list_empty(&dc->lru)) {
         struct dentry *d = list_entry(dc->lru.prev, struct dentry, lru);
         list_del(&d->lru);
-        if (ref_read(&d->ref) > 1) {
+        if (ref_read(&d->ref) > 1 || (d->inode && d->inode->watches)) {
             list_add(&dc->lru, &d->lru);
             continue;
         }
@@ -282,8 +285,10 @@ void d_delete(struct dentry *d)
         d->inode = NULL;
     }
     rwlock_unlock(&dc->lock);
-    if (gone)
+    if (gone) {
+        notify_gone(gone);
         inode_put(gone);
+    }
     if (drop)
         dentry_put(d);
 }

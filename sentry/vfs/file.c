@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -124,6 +125,8 @@ void file_put(struct file *f)
 {
     if (!f || !ref_put(&f->ref))
         return;
+    if (f->opened)
+        notify_dentry(f->path.dentry, f->writable ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
     locks_release(f);
     if (!list_empty(&f->epolls))
         epoll_forget(f);
@@ -170,6 +173,8 @@ static ssize_t do_read(struct file *f, struct uio *u, int64_t *pos, int rwf)
             return err;
     }
     ssize_t n = f->ops->read(f, u, pos, rwf);
+    if (n > 0)
+        notify_dentry(f->path.dentry, IN_ACCESS);
     if (n >= 0 && !f->stream)
         file_accessed(f);
     return n;
@@ -223,6 +228,8 @@ ssize_t file_read_kernel(struct file *f, void *buf, size_t n, int64_t pos)
             break;
         done += (size_t)got;
     }
+    if (done)
+        notify_dentry(f->path.dentry, IN_ACCESS);
     return (ssize_t)done;
 }
 
@@ -276,8 +283,12 @@ static int sync_written(struct file *f, int64_t end, ssize_t n, int rwf)
 
 static ssize_t do_write(struct task *t, struct file *f, struct uio *u, int64_t *pos, int rwf)
 {
-    if (f->stream)
-        return f->ops->write(f, u, pos, rwf);
+    if (f->stream) {
+        ssize_t put = f->ops->write(f, u, pos, rwf);
+        if (put > 0)
+            notify_dentry(f->path.dentry, IN_MODIFY);
+        return put;
+    }
     int err = check_position(*pos, u->resid);
     bool append = (f->flags & O_APPEND || rwf & RWF_APPEND) && !(rwf & RWF_NOAPPEND);
     if (!err)
@@ -287,6 +298,8 @@ static ssize_t do_write(struct task *t, struct file *f, struct uio *u, int64_t *
     if (err)
         return err;
     ssize_t n = f->ops->write(f, u, pos, rwf);
+    if (n > 0)
+        notify_dentry(f->path.dentry, IN_MODIFY);
     err = sync_written(f, *pos, n, rwf);
     return err ? err : n;
 }

@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
+#include "sentry/vfs/notify.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,7 @@ void super_put(struct super_block *sb)
 {
     if (!ref_put(&sb->active))
         return;
+    notify_unmount(sb);
     if (sb->ops->shutdown)
         sb->ops->shutdown(sb);
     d_shrink(sb);
@@ -233,7 +235,10 @@ int file_remove_privs(struct file *f)
     struct iattr attr = {.valid = ATTR_MODE | ATTR_CTIME,
                          .mode = inode_strip_privs(mode) & 07777,
                          .ctime = vfs_now(i->sb)};
-    return i->ops->setattr(i, &attr);
+    int err = i->ops->setattr(i, &attr);
+    if (!err)
+        notify_dentry(f->path.dentry, IN_ATTRIB);
+    return err;
 }
 
 /* relatime: often enough that "was it read since it changed" has the right answer. */

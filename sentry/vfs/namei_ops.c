@@ -2,6 +2,7 @@
  * Changes to directories: making, removing and moving names. See mkdir(2), unlink(2), rename(2)...
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/walk.h"
 #include <string.h>
 
@@ -80,8 +81,10 @@ static int create_begin(struct task *t, int dfd, const char *path, bool is_dir, 
     return err;
 }
 
-static void create_end(struct creation *c)
+static void create_end(struct creation *c, int err)
 {
+    if (!err)
+        notify_name(c->parent.dentry->inode, IN_CREATE | notify_isdir(c->d->inode), c->d);
     rwlock_unlock(&c->parent.dentry->inode->dir_lock);
     dentry_put(c->d);
     path_put(&c->parent);
@@ -101,7 +104,7 @@ int vfs_mkdir(struct task *t, int dfd, const char *path, uint32_t mode)
     struct inode *dir = c.parent.dentry->inode;
     mode = S_IFDIR | apply_umask(t, mode & (0777 | S_ISVTX));
     err = dir->ops->mkdir ? dir->ops->mkdir(dir, c.d, mode, t->cred) : -EPERM;
-    create_end(&c);
+    create_end(&c, err);
     return err;
 }
 
@@ -129,7 +132,7 @@ int vfs_mknod(struct task *t, int dfd, const char *path, uint32_t mode, dev_t de
         err = dir->ops->create ? dir->ops->create(dir, c.d, mode, t->cred) : -EACCES;
     else
         err = dir->ops->mknod ? dir->ops->mknod(dir, c.d, mode, dev, t->cred) : -EPERM;
-    create_end(&c);
+    create_end(&c, err);
     return err;
 }
 
@@ -143,7 +146,7 @@ int vfs_symlink(struct task *t, const char *target, int dfd, const char *path)
         return err;
     struct inode *dir = c.parent.dentry->inode;
     err = dir->ops->symlink ? dir->ops->symlink(dir, c.d, target, t->cred) : -EPERM;
-    create_end(&c);
+    create_end(&c, err);
     return err;
 }
 
@@ -157,8 +160,10 @@ static int link_locked(const struct path_ref *old, const struct creation *c)
     if (i->nlink == 0 && !i->linkable)
         return -ENOENT;
     int err = dir->ops->link(old->dentry, dir, c->d);
-    if (!err)
+    if (!err) {
         i->linkable = false;
+        notify_inode(i, IN_ATTRIB); /* the number of links */
+    }
     return err;
 }
 
@@ -178,7 +183,7 @@ int vfs_link(struct task *t, int old_dfd, const char *old, int dfd, const char *
     err = create_begin(t, dfd, path, false, &c);
     if (!err) {
         err = from.mnt != c.parent.mnt ? -EXDEV : link_locked(&from, &c);
-        create_end(&c);
+        create_end(&c, err);
     }
     path_put(&from);
     return err;
@@ -218,8 +223,11 @@ static int unlink_locked(struct task *t, const struct path_ref *parent, struct d
         err = -EBUSY;
     if (!err)
         err = dir->ops->unlink ? dir->ops->unlink(dir, d) : -EPERM;
-    if (!err)
+    if (!err) {
+        notify_inode(d->inode, IN_ATTRIB);
         d_delete(d);
+        notify_name(dir, IN_DELETE, d);
+    }
     return err;
 }
 
@@ -246,6 +254,7 @@ static int rmdir_locked(struct task *t, const struct path_ref *parent, struct de
     if (!err) {
         d_drop_children(d);
         d_delete(d);
+        notify_name(dir, IN_DELETE | IN_ISDIR, d);
     }
     return err;
 }
@@ -368,6 +377,29 @@ static int rename_check_permissions(struct renaming *r)
     return err;
 }
 
+/* i went from one name to another; what was replaced has a link less. */
+static void notify_moved(struct inode *i, struct inode *from_dir, const struct last_name *from,
+                         struct inode *to_dir, const struct last_name *to, struct inode *victim)
+{
+    uint32_t cookie = notify_cookie(i->sb), dir = notify_isdir(i);
+    notify_name_slow(from_dir, IN_MOVED_FROM | dir, cookie, from->name, from->len);
+    notify_name_slow(to_dir, IN_MOVED_TO | dir, cookie, to->name, to->len);
+    if (victim)
+        notify_inode_slow(victim, IN_ATTRIB);
+    notify_inode_slow(i, IN_MOVE_SELF);
+}
+
+static void notify_renamed(struct renaming *r, struct inode *moved, struct inode *other)
+{
+    struct inode *old_dir = r->old_parent.dentry->inode, *new_dir = r->new_parent.dentry->inode;
+    bool exchange = r->flags & RENAME_EXCHANGE;
+    if (!notify_wanted(old_dir->sb))
+        return;
+    notify_moved(moved, old_dir, &r->old_last, new_dir, &r->new_last, exchange ? NULL : other);
+    if (exchange)
+        notify_moved(other, new_dir, &r->new_last, old_dir, &r->old_last, NULL);
+}
+
 static int rename_locked(struct renaming *r)
 {
     int err = rename_check_names(r);
@@ -397,6 +429,7 @@ static int rename_locked(struct renaming *r)
         d_drop(r->old);
         d_drop(r->new);
     }
+    notify_renamed(r, r->old->inode, r->new->inode);
     return 0;
 }
 

@@ -2,6 +2,7 @@
  * Opening: from a path and flags to a file description. See open(2), openat2(2).
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/walk.h"
 #include <string.h>
 
@@ -81,8 +82,14 @@ static int file_open(struct task *t, struct file *f, bool truncate)
     f->flags &= ~(unsigned)O_TRUNC;
     if (err)
         f->ops = &failed_ops; /* never opened: nothing to release */
-    if (!err && truncate && S_ISREG(i->mode))
+    f->opened = err == 0;
+    if (!err)
+        notify_dentry(f->path.dentry, IN_OPEN);
+    if (!err && truncate && S_ISREG(i->mode)) {
         err = vfs_truncate_inode(t, i, 0);
+        if (!err)
+            notify_dentry(f->path.dentry, IN_MODIFY);
+    }
     if (err)
         file_put(f);
     return err;
@@ -133,10 +140,12 @@ static int create_in(struct walk *w, const struct last_name *last, uint32_t mode
             err = inode_permission(dir, t->cred, MAY_WRITE | MAY_EXEC);
         if (!err)
             err = dir->ops->create ? dir->ops->create(dir, *d, mode, t->cred) : -EACCES;
-        if (err)
+        if (err) {
             dentry_put(*d);
-        else
+        } else {
             *created = true;
+            notify_name(dir, IN_CREATE, *d);
+        }
     }
     rwlock_unlock(&dir->dir_lock);
     return err;

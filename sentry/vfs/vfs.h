@@ -198,15 +198,15 @@ struct inode {
     dev_t rdev;
     _Atomic uint64_t size;
     struct timestamp atime, mtime, ctime, btime;
-    _Atomic int write_count;         /* > 0: writers; < 0: being executed (-ETXTBSY) */
-    struct file_lock_context *locks; /* POSIX, OFD and flock locks, or NULL: vfs/locks.c */
-    struct inotify_marks *marks;
-    struct pipe *pipe;           /* of a FIFO that somebody has open: fs/pipefs */
-    struct unix_sock *unix_sock; /* bound to this name (UNIX_NAMES): socket/unix */
-    char *_Atomic link_body;     /* of a symbolic link, once read: walks use it (VFS); not where
-                                    sb->no_dentry_cache: /proc/self differs between readers */
-    bool linkable; /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
-    bool dead;     /* a directory that was removed (dir_lock; set by the VFS) */
+    _Atomic int write_count;               /* > 0: writers; < 0: being executed (-ETXTBSY) */
+    struct file_lock_context *locks;       /* POSIX, OFD and flock locks, or NULL: vfs/locks.c */
+    struct inotify_watch *_Atomic watches; /* INOTIFY: vfs/inotify.c */
+    struct pipe *pipe;                     /* of a FIFO that somebody has open: fs/pipefs */
+    struct unix_sock *unix_sock;           /* bound to this name (UNIX_NAMES): socket/unix */
+    char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS); not where
+                                sb->no_dentry_cache: /proc/self differs between readers */
+    bool linkable;           /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
+    bool dead;               /* a directory that was removed (dir_lock; set by the VFS) */
     void *priv;
 };
 
@@ -375,6 +375,7 @@ struct file {
     bool readable, writable;
     bool holds_write;      /* counted in inode.write_count: opened for writing */
     bool denies_write;     /* the other way: opened for execution */
+    bool opened;           /* by a walk: its end is an event for inotify */
     bool stream;           /* no position: pipes, sockets, terminals; llseek is -ESPIPE */
     struct mutex pos_lock; /* FILE_POS: read, write, lseek, getdents that move pos */
     int64_t pos;
@@ -470,6 +471,10 @@ struct vfs {
     unsigned nmounts;              /* attached (MOUNT) */
     struct mutex epoll_graph;      /* EPOLL_GRAPH */
     uint64_t epoll_visits;         /* searches of that graph: numbers them */
+    struct mutex inotify_lock;     /* INOTIFY */
+    struct list_head inotify_instances;
+    _Atomic uint32_t nwatches; /* of all of them */
+    _Atomic uint32_t inotify_cookie;
     _Atomic uint32_t next_dev, next_mount_id;
     _Atomic uint64_t next_anon_ino; /* pipes, sockets */
 };

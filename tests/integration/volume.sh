@@ -14,6 +14,7 @@ equal 'and a link' "$(readlink vol/link)" file
 equal 'and times' "$(stat -c %Y vol/file)" 1000000000
 sandbox "${v[@]}" -- rm -r /mnt/dir
 check 'and a removal' test ! -e vol/dir
+check 'its file system is synced' sandbox "${v[@]}" -- sync -f /mnt/file
 equal 'it cannot be left' "$(sandbox "${v[@]}" -- sh -c 'cd /mnt/..; pwd; ls -d mnt')" '/
 mnt'
 ln -s /etc/hostname vol/out

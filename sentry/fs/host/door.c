@@ -174,7 +174,15 @@ int door_sync(int fd, bool data_only)
 
 int door_syncfs(const struct door *d)
 {
-    RETURN_CALL(d->read_only ? 0 : syncfs(d->root_fd));
+    if (d->read_only)
+        return 0;
+    /* syncfs takes no O_PATH descriptor. */
+    int fd = door_open(d, d->root_fd, "", O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return fd;
+    int err = syncfs(fd) < 0 ? -errno : 0;
+    close(fd);
+    return err;
 }
 
 int door_mkdir(const struct door *d, int dirfd, const char *name, mode_t mode)
