@@ -317,13 +317,14 @@ static struct event *take_first(struct inotify *in, size_t room, size_t *needs)
 
 static int copy_event(struct uio *u, const struct event *e)
 {
-    struct {
-        struct inotify_event head;
-        char name[NAME_MAX + 1 + sizeof(struct inotify_event)];
-    } out = {.head = {.wd = e->wd, .mask = e->mask, .cookie = e->cookie, .len = padded_name(e)}};
-    memcpy(out.name, e->name, e->name_len);
-    size_t n = sizeof out.head + out.head.len;
-    return uio_copy_to(u, &out, n) == (ssize_t)n ? 0 : -EFAULT;
+    struct inotify_event head = {
+        .wd = e->wd, .mask = e->mask, .cookie = e->cookie, .len = padded_name(e)};
+    char name[NAME_MAX + 1 + sizeof head] = {0};
+    memcpy(name, e->name, e->name_len);
+    if (uio_copy_to(u, &head, sizeof head) != sizeof head ||
+        uio_copy_to(u, name, head.len) != (ssize_t)head.len)
+        return -EFAULT;
+    return 0;
 }
 
 /* As many events as fit: bytes, 0 for an empty queue, -EINVAL if the first does not fit. */
