@@ -152,6 +152,28 @@ static enum pt_error link_child(struct change *c, struct table *t, unsigned i, i
     return PT_OK;
 }
 
+typedef enum pt_error (*level_fn)(struct change *c, int level, pt_phys_t *pa, pt_virt_t va,
+                                  pt_virt_t last);
+
+/* Goes on below entry i, which [va, last] lies in, with a table of its own if it has none. */
+static enum pt_error descend(struct change *c, struct table *t, unsigned i, int level, pt_virt_t va,
+                             pt_virt_t last, level_fn below)
+{
+    pt_phys_t child;
+    bool fresh;
+    enum pt_error err = child_table(c, t, i, level, &child, &fresh);
+    if (err)
+        return err;
+    uint64_t before = c->done;
+    err = below(c, level - 1, &child, va, last);
+    if (fresh && c->done == before && !(t->r[i] & PT_PRESENT)) {
+        free_tables(c->pt, child, level - 1);
+        return err;
+    }
+    enum pt_error linked = link_child(c, t, i, level, va, child, fresh);
+    return err ? err : linked;
+}
+
 /* ---- map ---- */
 
 static enum pt_error map_pages(struct change *c, pt_phys_t *pa, pt_virt_t va, pt_virt_t last)
@@ -219,19 +241,7 @@ static enum pt_error map_level(struct change *c, int level, pt_phys_t *pa, pt_vi
         if (fits_large(c, va, entry_end, level)) {
             err = map_large(c, &t, i, level, va);
         } else {
-            pt_phys_t child;
-            bool fresh;
-            err = child_table(c, &t, i, level, &child, &fresh);
-            if (err == PT_OK) {
-                uint64_t before = c->done;
-                err = map_level(c, level - 1, &child, va, entry_end);
-                if (fresh && c->done == before && !(t.r[i] & PT_PRESENT)) {
-                    free_tables(c->pt, child, level - 1);
-                } else {
-                    enum pt_error linked = link_child(c, &t, i, level, va, child, fresh);
-                    err = err ? err : linked;
-                }
-            }
+            err = descend(c, &t, i, level, va, entry_end, map_level);
         }
         if (entry_end == last)
             break;
@@ -297,14 +307,7 @@ static enum pt_error unmap_level(struct change *c, int level, pt_phys_t *pa, pt_
                    (is_leaf(t.r[i], level) || !c->pt->keep_tables)) {
             err = unmap_entry(c, &t, i, level, va);
         } else {
-            pt_phys_t child;
-            bool fresh;
-            err = child_table(c, &t, i, level, &child, &fresh);
-            if (err == PT_OK) {
-                err = unmap_level(c, level - 1, &child, va, entry_end);
-                enum pt_error linked = link_child(c, &t, i, level, va, child, fresh);
-                err = err ? err : linked;
-            }
+            err = descend(c, &t, i, level, va, entry_end, unmap_level);
         }
         if (entry_end == last)
             break;
@@ -341,14 +344,7 @@ static enum pt_error protect_level(struct change *c, int level, pt_phys_t *pa, p
                 must_flush(c, va, entry_end);
             }
         } else {
-            pt_phys_t child;
-            bool fresh;
-            err = child_table(c, &t, i, level, &child, &fresh);
-            if (err == PT_OK) {
-                err = protect_level(c, level - 1, &child, va, entry_end);
-                enum pt_error linked = link_child(c, &t, i, level, va, child, fresh);
-                err = err ? err : linked;
-            }
+            err = descend(c, &t, i, level, va, entry_end, protect_level);
         }
         if (entry_end == last)
             break;
@@ -406,9 +402,6 @@ static enum pt_error clean_level(struct change *c, int level, pt_phys_t *pa, pt_
 }
 
 /* ---- the public range calls ---- */
-
-typedef enum pt_error (*level_fn)(struct change *c, int level, pt_phys_t *pa, pt_virt_t va,
-                                  pt_virt_t last);
 
 static struct pt_obligation run(struct change *c, level_fn fn, pt_virt_t va, uint64_t length,
                                 struct pt_status *st)
