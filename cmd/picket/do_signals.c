@@ -5,6 +5,10 @@
  * terminal's foreground, if a shell inside manages one). It may tidy up, or dies of it, and with it
  * everything else in the sandbox. The same signal three times within two seconds kills; if that
  * has not ended it a few seconds later, Picket leaves at once, and the host kills what it traced.
+ *
+ * Ctrl-Z goes the same way; if it stops process 1's group, Picket stops as well, for the caller's
+ * shell to see, and wakes the group when it is continued. A new window size is told to the
+ * foreground.
  */
 #include "cmd/picket/do.h"
 
@@ -20,7 +24,7 @@
 #define WITHIN_NS 2000000000ll
 #define KILL_TAKES_MS 5000
 
-static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
 
 static int64_t now_ns(void)
 {
@@ -67,6 +71,15 @@ static bool too_many(int64_t times[PATIENCE], int64_t now)
     return times[0] && now - times[0] < WITHIN_NS;
 }
 
+/* What ends nothing. */
+static void forward_harmless(struct kernel *k, int sig)
+{
+    if (kernel_signal(k, sig) && sig == SIGTSTP) {
+        raise(SIGSTOP);
+        kernel_signal(k, SIGCONT);
+    }
+}
+
 static void *forward(void *arg)
 {
     struct do_signals *s = arg;
@@ -74,10 +87,15 @@ static void *forward(void *arg)
     while (!stopped(s)) {
         int sig = next_signal(s, -1);
         struct kernel *k = atomic_load(&s->kernel);
-        if (!sig)
+        bool harmless = sig == SIGTSTP || sig == SIGWINCH;
+        if (!sig || (harmless && !k))
             continue;
         if (!k)
             _exit(128 + sig);
+        if (harmless) {
+            forward_harmless(k, sig);
+            continue;
+        }
         if (kernel_signal(k, sig) && too_many(times[sig], now_ns()))
             end_sandbox(s, k, sig);
     }

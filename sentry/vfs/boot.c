@@ -279,6 +279,18 @@ static int boot_cwd(struct boot *b, struct path_ref *cwd)
     return err ? boot_fail(b, err, "enter the working directory", path) : 0;
 }
 
+int vfs_boot_lookup(struct kernel *k, const char *path, struct path_ref *out)
+{
+    struct boot b = {.k = k, .ns = k->vfs->root_ns};
+    int err = boot_task(&b);
+    if (!err)
+        err = vfs_lookup(&b.task, AT_FDCWD, path, LOOKUP_FOLLOW, out);
+    fs_context_put(b.task.fs);
+    if (b.task.cred)
+        cred_put(b.task.cred);
+    return err;
+}
+
 int vfs_boot(struct kernel *k, struct path_ref *root, struct path_ref *cwd, char *why,
              size_t why_size)
 {

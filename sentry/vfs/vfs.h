@@ -489,6 +489,8 @@ struct file_system_type {
  * root and cwd (config->cwd) come with references, for fs_context_create. */
 int vfs_boot(struct kernel *k, struct path_ref *root, struct path_ref *cwd, char *why,
              size_t why_size);
+/* A path as the boot sees it, before there is a task. */
+int vfs_boot_lookup(struct kernel *k, const char *path, struct path_ref *out);
 void vfs_destroy(struct vfs *v);
 dev_t vfs_new_dev(struct vfs *v);
 /* Mounts sb at mountpoint (or as the namespace's root if NULL). Takes the caller's reference on sb.

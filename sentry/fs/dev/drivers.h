@@ -6,6 +6,8 @@
 
 #include "sentry/vfs/vfs.h"
 
+#define DEV_PTS_MAJOR 136
+
 struct dev_driver {
     unsigned major, minor;
     const char *name; /* in /dev; NULL ends a table */

@@ -1,11 +1,12 @@
 #include "sentry/fs/dev/dev.h"
 #include "sentry/fs/dev/drivers.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
-#include "sentry/kernel/cred.h"
+#include "sentry/kernel/kernel.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 static const struct dev_driver *const tables[] = {dev_mem_drivers, dev_tty_drivers};
 
@@ -25,17 +26,29 @@ int dev_open(struct inode *i, struct file *f, struct task *t)
     return -ENXIO;
 }
 
-static int add(struct super_block *sb, const char *name, uint32_t mode, dev_t rdev,
-               const char *target)
+static int add(struct inode *dir, const char *name, uint32_t mode, dev_t rdev, const char *target)
 {
-    struct inode *root = sb->root->inode, *i;
-    int err = tmpfs_new_inode(sb, NULL, mode, rdev, target, NULL, &i);
+    struct inode *i;
+    int err = tmpfs_new_inode(dir->sb, NULL, mode, rdev, target, NULL, &i);
     if (err)
         return err;
-    err = tmpfs_dir_set(root, name, strlen(name), i);
+    err = tmpfs_dir_set(dir, name, strlen(name), i);
     if (!err && S_ISDIR(mode))
-        root->nlink++;
+        dir->nlink++;
     inode_put(i);
+    return err;
+}
+
+/* The terminal that was passed through has a name, for ttyname(3). */
+static int add_terminal(struct inode *root)
+{
+    const struct kernel_config *c = root->sb->kernel->config;
+    int err = add(root, "pts", S_IFDIR | 0755, 0, NULL);
+    for (int k = 0; c && k < 3 && !err; k++) {
+        if (c->stdio[k] >= 0 && isatty(c->stdio[k]))
+            return add(tmpfs_dir_find(root, "pts", 3), "0", S_IFCHR | 0620,
+                       makedev(DEV_PTS_MAJOR, 0), NULL);
+    }
     return err;
 }
 
@@ -49,14 +62,17 @@ static int populate(struct super_block *sb)
         {"stdout", "/proc/self/fd/1"},
         {"stderr", "/proc/self/fd/2"},
     };
-    int err = 0;
+    struct inode *root = sb->root->inode;
+    int err = add_terminal(root);
     for (size_t k = 0; k < ARRAY_SIZE(tables); k++) {
-        for (const struct dev_driver *d = tables[k]; d->name && !err; d++)
-            err = add(sb, d->name, S_IFCHR | d->mode, makedev(d->major, d->minor), NULL);
+        for (const struct dev_driver *d = tables[k]; d->name && !err; d++) {
+            if (d->major != DEV_PTS_MAJOR)
+                err = add(root, d->name, S_IFCHR | d->mode, makedev(d->major, d->minor), NULL);
+        }
     }
     for (size_t k = 0; k < ARRAY_SIZE(links) && !err; k++)
-        err = add(sb, links[k].name, S_IFLNK | 0777, 0, links[k].target);
-    return err ? err : add(sb, "shm", S_IFDIR | 01777, 0, NULL);
+        err = add(root, links[k].name, S_IFLNK | 0777, 0, links[k].target);
+    return err ? err : add(root, "shm", S_IFDIR | 01777, 0, NULL);
 }
 
 int devfs_create(struct kernel *k, struct super_block **out)

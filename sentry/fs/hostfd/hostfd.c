@@ -367,9 +367,29 @@ static void describe(const struct hostfd *h, const struct stat *st, char *buf, s
         snprintf(buf, size, "host:[%llu]", ino);
 }
 
+/* The terminal is /dev/pts/0: whoever looks the name up finds what the descriptor says. */
+static int make_tty_file(struct kernel *k, struct hostfd *h, unsigned flags,
+                         const struct cred *cred, struct file **out)
+{
+    struct path_ref p;
+    int err = vfs_boot_lookup(k, "/dev/pts/0", &p);
+    if (err)
+        return err;
+    struct file *f = file_create(k, p.mnt, p.dentry, flags, &hostfd_fops, h, cred);
+    path_put(&p);
+    if (!f)
+        return -ENOMEM;
+    f->stream = true;
+    *out = f;
+    return 0;
+}
+
 static int make_file(struct kernel *k, struct hostfd *h, const struct stat *st, int flags,
                      const struct cred *cred, struct file **out)
 {
+    unsigned keep = (unsigned)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_LARGEFILE);
+    if (h->kind == HOSTFD_TTY && make_tty_file(k, h, keep, cred, out) == 0)
+        return 0;
     char name[64];
     /* A FIFO's mode would have the VFS open it as one of its own. */
     uint32_t mode = S_ISFIFO(st->st_mode) ? S_IFCHR | (st->st_mode & 07777) : st->st_mode;
@@ -386,7 +406,6 @@ static int make_file(struct kernel *k, struct hostfd *h, const struct stat *st, 
     struct dentry *d = d_make_anon(k->vfs->anon_sb, name, i);
     if (!d)
         return -ENOMEM;
-    unsigned keep = (unsigned)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_LARGEFILE);
     struct file *f = file_create(k, k->vfs->anon_mnt, d, keep, &hostfd_fops, h, cred);
     dentry_put(d);
     if (!f)
