@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #ifndef RENAME_EXCHANGE
@@ -466,6 +467,21 @@ CASE(watched_through_other_names)
     snprintf(path, sizeof path, "/proc/self/fd/%d", EXPECT_OK(open("f", O_PATH)));
     EXPECT_EQ(inotify_add_watch(in, path, IN_OPEN), f);
     NONE(in);
+}
+
+CASE(unmounted)
+{
+    int in = fresh();
+    EXPECT_OK(mkdir("m", 0700));
+    if (mount("none", "m", "tmpfs", 0, "") < 0)
+        SKIP("mount: %s", strerror(errno));
+    EXPECT_OK(mkdir("m/d", 0700));
+    int d = inotify_add_watch(in, "m/d", IN_OPEN);
+    EXPECT_OK(umount("m"));
+    SEE(in, d, IN_UNMOUNT, NULL);
+    SEE(in, d, IN_IGNORED, NULL);
+    NONE(in);
+    EXPECT_ERRNO(EINVAL, inotify_rm_watch(in, d));
 }
 
 TEST_MAIN
