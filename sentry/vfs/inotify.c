@@ -170,8 +170,7 @@ static unsigned deliver(struct inode *i, uint32_t mask, uint32_t cookie, const c
     unsigned ended = 0;
     for (; w; w = next) {
         next = w->next;
-        bool always = mask & IN_UNMOUNT;
-        if (!(w->mask & mask & IN_ALL_EVENTS) && !always)
+        if (!(w->mask & mask & IN_ALL_EVENTS))
             continue;
         if (unlinked && w->mask & IN_EXCL_UNLINK)
             continue;
@@ -269,7 +268,7 @@ static struct inode *end_one_of(struct vfs *v, const struct super_block *sb)
             for (struct inotify_watch *w = in->watches[b]; w; w = w->wd_next) {
                 if (w->inode->sb != sb)
                     continue;
-                queue_event(in, w->wd, IN_UNMOUNT, 0, "", 0);
+                queue_event(in, w->wd, IN_UNMOUNT | notify_isdir(w->inode), 0, "", 0);
                 return end_watch(w, true);
             }
         }
