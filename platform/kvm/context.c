@@ -23,7 +23,8 @@
 #define RFLAGS_USER 0x244dd5ull /* CF PF AF ZF SF TF DF OF AC ID, and NT */
 #define RFLAGS_FIXED 0x202ull   /* IF, and the bit that is always set */
 #define VECTOR_PAGE_FAULT 14
-#define SAME_FAULT_MAX 64
+/* A fault that was served so often without a step of the program is a fault of ours. */
+#define SAME_FAULT_MAX 1000
 
 struct exception_frame {
     uint64_t error, rip, cs, rflags, rsp, ss;
@@ -186,6 +187,8 @@ static int stub_vector(uint64_t rip)
 
 /* What to do after an exit; RUN_AGAIN: the platform dealt with it. */
 #define RUN_AGAIN ((enum switch_reason) - 1)
+/* The same, once there are tables for it. */
+#define RUN_WITH_TABLES ((enum switch_reason) - 2)
 
 static enum switch_reason page_fault(struct kvm_context *c, struct kvm_space *s, uint64_t error,
                                      struct switch_event *ev)
@@ -196,13 +199,16 @@ static enum switch_reason page_fault(struct kvm_context *c, struct kvm_space *s,
     ev->not_present = !(error & 1);
     c->same_fault = addr == c->last_fault ? c->same_fault + 1 : 0;
     c->last_fault = addr;
+    c->faults++;
     enum fault_result r =
         addr < c->vm->base.max_addr ? kvm_space_fault(s, addr, ev->access) : FAULT_UNKNOWN;
+    if (r == FAULT_NO_TABLE && c->same_fault < SAME_FAULT_MAX)
+        return RUN_WITH_TABLES;
     if (r == FAULT_BUS)
         return as_signal(ev, SIGBUS, BUS_ADRERR, addr);
     if (r == FAULT_SERVED && c->same_fault < SAME_FAULT_MAX)
         return RUN_AGAIN;
-    if (r == FAULT_SERVED) {
+    if (r != FAULT_UNKNOWN) {
         log_error("kvm: a fault at %#lx does not go away; the task is killed", addr);
         return SWITCH_DEAD;
     }
@@ -332,6 +338,21 @@ static int load_fpu(struct kvm_context *c, struct arch_context *ac, bool *refuse
     return 0;
 }
 
+static enum switch_reason run_on_vcpu(struct kvm_context *c, struct kvm_space *s,
+                                      struct arch_context *ac, struct switch_event *ev)
+{
+    bool refused = false;
+    /* From here on interrupt() kicks; what came before must be seen now. */
+    if (atomic_load(&c->interrupted))
+        return SWITCH_INTERRUPTED;
+    int err = ac->fpu_dirty ? load_fpu(c, ac, &refused) : 0;
+    if (err) {
+        log_error("kvm: cannot load a floating-point state: %s", strerror(-err));
+        return SWITCH_DEAD;
+    }
+    return refused ? as_signal(ev, SIGSEGV, SI_KERNEL, 0) : run_once(c, s, ac, ev);
+}
+
 static enum switch_reason context_run(struct context *base, struct address_space *as,
                                       struct arch_context *ac, struct switch_event *ev)
 {
@@ -339,21 +360,22 @@ static enum switch_reason context_run(struct context *base, struct address_space
     struct kvm_space *s = container_of(as, struct kvm_space, base);
     enum switch_reason reason;
     ac->fpu_valid = false;
+    c->same_fault = 0;
+    c->last_fault = UINT64_MAX;
     if (!runnable(&ac->regs))
         return as_signal(ev, SIGSEGV, SI_KERNEL, 0);
     do {
-        if (atomic_exchange(&c->interrupted, false))
-            return SWITCH_INTERRUPTED;
-        int err = kvm_vcpu_acquire(c);
-        bool refused = false;
-        if (!err && ac->fpu_dirty)
-            err = load_fpu(c, ac, &refused);
+        int err = kvm_vcpu_acquire(c, s);
         if (err) {
             log_error("kvm: no vCPU to run on: %s", strerror(-err));
             return SWITCH_DEAD;
         }
-        reason = refused ? as_signal(ev, SIGSEGV, SI_KERNEL, 0) : run_once(c, s, ac, ev);
+        reason = run_on_vcpu(c, s, ac, ev);
         kvm_vcpu_release(c);
+        if (reason == RUN_WITH_TABLES) {
+            kvm_reclaim_tables(c->vm);
+            reason = RUN_AGAIN;
+        }
         /* A kick may be meant for another task that wants the vCPU: look, and go on. */
         if (reason == SWITCH_INTERRUPTED && !atomic_load(&c->interrupted))
             reason = RUN_AGAIN;
@@ -388,10 +410,8 @@ static void context_interrupt(struct context *base)
     if (atomic_exchange(&c->interrupted, true))
         return;
     MUTEX_GUARD(&c->vm->lock);
-    if (c->vcpu && c->vcpu->running) {
-        atomic_store((_Atomic uint8_t *)&c->vcpu->run->immediate_exit, 1);
-        pthread_kill(c->thread, KVM_KICK_SIGNAL);
-    }
+    if (c->vcpu && c->vcpu->running)
+        kvm_vcpu_kick(c->vcpu);
 }
 
 static void context_idle(UNUSED struct context *base)
@@ -402,10 +422,12 @@ static void context_idle(UNUSED struct context *base)
 static void context_release(struct context *base)
 {
     struct kvm_context *c = context_of(base);
+    log_debug("kvm: a context ends after %lu page faults", (unsigned long)c->faults);
     mutex_lock(&c->vm->lock);
     if (c->vcpu)
         c->vcpu->owner = NULL;
     mutex_unlock(&c->vm->lock);
+    pthread_cond_destroy(&c->turn);
     free(c->xsave);
     free(c);
 }
@@ -437,6 +459,7 @@ int kvm_context_create(struct kvm_vm *vm, struct context **out)
     c->base.ops = &context_operations;
     c->vm = vm;
     c->thread = pthread_self();
+    pthread_cond_init(&c->turn, NULL);
     c->last_fault = UINT64_MAX;
     sigemptyset(&kick);
     sigaddset(&kick, KVM_KICK_SIGNAL);

@@ -21,6 +21,9 @@
  * tables are never unlinked from a live root (pt.keep_tables), and the tables of a dead root are
  * used again only after a dummy slot was added and removed, which makes KVM forget everything.
  *
+ * The arena is a cache of tables: when it is used up, a space is stopped and its tables are taken;
+ * its mappings stay, and its faults make the entries again.
+ *
  * Locks: space.lock (PLATFORM) for one address space; vm.lock (PLATFORM_CPU), inside, for the
  * arena, the slots and the vCPU pool.
  */
@@ -89,12 +92,20 @@ struct vcpu {
     char *page;                /* the vCPU's page in the arena, as the host sees it */
     struct kvm_context *owner; /* whose state it holds, or NULL; vm.lock */
     bool running;              /* owner is in KVM_RUN; vm.lock */
+    struct kvm_space *space;   /* where, if running; vm.lock */
+    bool wanted;               /* its turn is over: who waits first gets it; vm.lock */
 };
 
 /* A stack of small numbers. */
 struct page_stack {
     uint32_t *items;
     size_t count, capacity;
+};
+
+/* The tables of one root are counted. */
+struct table_owner {
+    struct kvm_vm *vm;
+    uint32_t tables; /* vm.lock */
 };
 
 struct kvm_vm {
@@ -107,12 +118,14 @@ struct kvm_vm {
     bool saw_ring3_syscall; /* the self-test saw that: */
     bool syscall_keeps_cpl; /* SYSCALL arrives at LSTAR in ring 3: a software hypervisor */
 
-    struct mutex lock;   /* PLATFORM_CPU */
-    char *arena;         /* ARENA_SIZE bytes, as the host sees them */
-    uint32_t arena_used; /* pages taken from the start */
+    struct mutex lock;    /* PLATFORM_CPU */
+    char *arena;          /* ARENA_SIZE bytes, as the host sees them */
+    uint32_t arena_used;  /* pages taken from the start */
+    uint32_t arena_pages; /* how many it may have */
     struct page_stack free_pages;
     struct page_stack dead_pages; /* KVM may still remember what they were */
     struct pt upper;              /* the shared half; ring 0 only */
+    struct table_owner upper_tables;
 
     struct list_head windows; /* in use, and those that nobody uses, most recently used first */
     struct list_head idle_windows;
@@ -123,8 +136,11 @@ struct kvm_vm {
 
     struct vcpu vcpus[MAX_VCPUS];
     int nvcpus, max_vcpus;
-    pthread_cond_t vcpu_free;
-    int vcpu_waiters;
+    struct list_head waiting; /* contexts without a vCPU, in the order in which they get one */
+    struct list_head spaces;
+    uint32_t nspaces;
+    uint64_t run_clock;
+    pthread_cond_t changed; /* a space has stopped, or may go on */
 };
 
 /* A piece of an address space: [node.start, node.end) shows a window. Nothing else is ever mapped.
@@ -143,6 +159,12 @@ struct kvm_space {
     struct pt pt;
     struct range_set mappings;
     gva_t hint; /* where the last fault was that the owner had to explain */
+    /* vm.lock: */
+    struct list_head link; /* vm.spaces */
+    struct table_owner tables;
+    unsigned running;  /* contexts in KVM_RUN with this root */
+    uint64_t last_run; /* vm.run_clock when it was run last */
+    bool stopped;      /* its tables are being taken: nobody may run in it */
 };
 
 struct kvm_context {
@@ -150,8 +172,11 @@ struct kvm_context {
     struct kvm_vm *vm;
     pthread_t thread;
     struct vcpu *vcpu; /* the one that holds its state, or NULL: then xsave has it; vm.lock */
-    void *xsave;       /* vm.xsave_size bytes */
-    bool xsave_valid;
+    struct list_head waiting; /* vm.waiting */
+    pthread_cond_t turn;      /* it was given a vCPU */
+    int hand_over_error;      /* why it was given no vCPU; vm.lock */
+    void *xsave;              /* vm.xsave_size bytes */
+    uint64_t faults;          /* exits by a page fault */
     _Atomic bool interrupted;
     _Atomic uint64_t cpu_ns;  /* in KVM_RUN, all runs that ended */
     _Atomic uint64_t entered; /* CLOCK_MONOTONIC of the run in progress, or 0 */
@@ -162,8 +187,10 @@ struct kvm_context {
 /* vm.c: the machine, its memory slots, its arena. */
 int kvm_vm_create(struct kvm_vm **out, char *why, size_t why_size);
 void kvm_vm_destroy(struct kvm_vm *vm);
-extern const struct pt_ops kvm_table_ops;    /* arg: struct kvm_vm */
+extern const struct pt_ops kvm_table_ops;    /* arg: struct table_owner */
 uint32_t kvm_arena_alloc(struct kvm_vm *vm); /* a zeroed page's number, or 0; vm.lock held */
+/* Makes KVM forget every translation and every table; dead tables are free then. vm.lock held. */
+void kvm_forget_everything(struct kvm_vm *vm);
 /* The window of file that holds offset, with one more user. -errno. */
 int kvm_window_get(struct kvm_vm *vm, struct memmap_file *file, uint64_t offset,
                    struct window **out);
@@ -175,15 +202,23 @@ int kvm_vcpu_create(struct kvm_vm *vm);
 void kvm_vcpu_destroy(struct vcpu *v, size_t run_size);
 /* Code and stack segment of ring 3. */
 void kvm_user_segments(struct kvm_sregs *s);
-/* Gives the calling context a vCPU that holds its state, marked running. 0 or -errno. */
-int kvm_vcpu_acquire(struct kvm_context *c);
+/* Gives the calling context a vCPU that holds its state, marked running in s. 0 or -errno. */
+int kvm_vcpu_acquire(struct kvm_context *c, struct kvm_space *s);
 void kvm_vcpu_release(struct kvm_context *c);
+/* Makes whoever runs on v look round. vm.lock held. */
+void kvm_vcpu_kick(struct vcpu *v);
 
 /* space.c */
 int kvm_space_create(struct kvm_vm *vm, struct address_space **out);
-enum fault_result { FAULT_UNKNOWN, FAULT_SERVED, FAULT_BUS };
+enum fault_result { FAULT_UNKNOWN, FAULT_SERVED, FAULT_BUS, FAULT_NO_TABLE };
 /* Makes the entry for a fault that the mappings explain. */
 enum fault_result kvm_space_fault(struct kvm_space *s, gva_t addr, access_t access);
+/*
+ * The arena has no table left: takes those of a space, which makes its entries again on demand. Of
+ * the spaces that have at least half a fair share, it is the one that ran longest ago. Who calls
+ * runs nowhere and holds no lock of the platform.
+ */
+void kvm_reclaim_tables(struct kvm_vm *vm);
 /* The byte at addr, if something readable is mapped there and the host has the page. */
 bool kvm_space_peek(struct kvm_space *s, gva_t addr, uint8_t *out);
 

@@ -49,15 +49,18 @@ static bool pages_there(const struct mapping *m, gva_t lo, gva_t hi, bool precom
                                                                   : MADV_POPULATE_READ) == 0;
 }
 
-static bool fill(struct kvm_space *s, const struct mapping *m, gva_t lo, gva_t hi, bool precommit)
+static enum fault_result fill(struct kvm_space *s, const struct mapping *m, gva_t lo, gva_t hi,
+                              bool precommit)
 {
     struct pt_status st;
     uint64_t pa = m->window->gpa + m->offset + (lo - m->node.start);
     if (!m->perms || !pages_there(m, lo, hi, precommit))
-        return false;
+        return FAULT_BUS;
     /* The entries are new, or say what they said before with more access. */
     pt_flush_ignore(pt_map(&s->pt, lo, hi - lo, pa, entry_flags(m->perms), PT_SIZE_4K, &st));
-    return st.err == PT_OK;
+    if (st.err == PT_NO_TABLE)
+        return FAULT_NO_TABLE;
+    return st.err == PT_OK ? FAULT_SERVED : FAULT_BUS;
 }
 
 static void fill_around(const struct mapping *m, gva_t addr, gva_t *lo, gva_t *hi)
@@ -77,10 +80,9 @@ enum fault_result kvm_space_fault(struct kvm_space *s, gva_t addr, access_t acce
         return FAULT_UNKNOWN;
     }
     fill_around(m, addr, &lo, &hi);
-    if (fill(s, m, lo, hi, false))
-        return FAULT_SERVED;
+    enum fault_result r = fill(s, m, lo, hi, false);
     lo = page_down(addr);
-    return fill(s, m, lo, lo + PAGE_SIZE, false) ? FAULT_SERVED : FAULT_BUS;
+    return r == FAULT_BUS ? fill(s, m, lo, lo + PAGE_SIZE, false) : r;
 }
 
 bool kvm_space_peek(struct kvm_space *s, gva_t addr, uint8_t *out)
@@ -291,6 +293,16 @@ static void space_release(struct address_space *as)
         kvm_window_put(s->vm, m->window);
         free(m);
     }
+    /* Whoever takes its tables is let finish. */
+    mutex_lock(&s->vm->lock);
+    while (s->stopped) {
+        LOCK_RELEASED(&s->vm->lock);
+        pthread_cond_wait(&s->vm->changed, &s->vm->lock.m);
+        LOCK_ACQUIRED(&s->vm->lock, false);
+    }
+    list_del(&s->link);
+    s->vm->nspaces--;
+    mutex_unlock(&s->vm->lock);
     pt_destroy(&s->pt);
     mutex_destroy(&s->lock);
     free(s);
@@ -299,12 +311,90 @@ static void space_release(struct address_space *as)
 static const struct address_space_ops space_ops = {
     .apply = space_apply, .clear = space_clear, .release = space_release};
 
+/* ---- tables for others ---- */
+
+/* A block of entries is within one table of level 1, so it takes three at most. */
+#define TABLES_FOR_A_FAULT 3
+
+static struct kvm_space *choose_victim(struct kvm_vm *vm)
+{
+    struct kvm_space *s, *best = NULL;
+    uint32_t share = vm->arena_used / (2 * vm->nspaces + 1);
+    list_for_each (s, &vm->spaces, link) {
+        if (!s->stopped && s->tables.tables > share && (!best || s->last_run < best->last_run))
+            best = s;
+    }
+    return best;
+}
+
+/* Nobody runs in s afterwards, until it is allowed to go on. */
+static void stop(struct kvm_vm *vm, struct kvm_space *s)
+{
+    s->stopped = true;
+    for (int i = 0; i < vm->nvcpus; i++) {
+        if (vm->vcpus[i].running && vm->vcpus[i].space == s)
+            kvm_vcpu_kick(&vm->vcpus[i]);
+    }
+    while (s->running) {
+        LOCK_RELEASED(&vm->lock);
+        pthread_cond_wait(&vm->changed, &vm->lock.m);
+        LOCK_ACQUIRED(&vm->lock, false);
+    }
+}
+
+static void drop_tables(struct kvm_space *s)
+{
+    struct pt_status st;
+    MUTEX_GUARD(&s->lock);
+    s->pt.keep_tables = false;
+    pt_flush_ignore(pt_unmap(&s->pt, 0, s->vm->base.max_addr, &st));
+    if (!st.err)
+        pt_flush_ignore(pt_clean_up(&s->pt, &st));
+    if (st.err)
+        panic("kvm: cannot take the tables of a space: %s", pt_error_name(st.err));
+    s->pt.keep_tables = true;
+}
+
+void kvm_reclaim_tables(struct kvm_vm *vm)
+{
+    MUTEX_GUARD(&vm->lock);
+    size_t left = vm->free_pages.count + vm->dead_pages.count + (vm->arena_pages - vm->arena_used);
+    if (left >= TABLES_FOR_A_FAULT)
+        return; /* somebody was faster */
+    struct kvm_space *s = choose_victim(vm);
+    if (!s)
+        return;
+    log_debug("kvm: out of tables: taking %u", s->tables.tables);
+    stop(vm, s);
+    mutex_unlock(&vm->lock);
+    drop_tables(s);
+    mutex_lock(&vm->lock);
+    /* The root stays, so KVM must forget what was below it before anyone runs there. */
+    kvm_forget_everything(vm);
+    s->stopped = false;
+    pthread_cond_broadcast(&vm->changed);
+}
+
+/* ---- birth ---- */
+
+static bool init_root(struct kvm_space *s)
+{
+    for (int tries = 0; tries < 8; tries++) {
+        if (pt_init(&s->pt, &kvm_table_ops, &s->tables) == PT_OK)
+            return true;
+        kvm_reclaim_tables(s->vm);
+    }
+    return false;
+}
+
 int kvm_space_create(struct kvm_vm *vm, struct address_space **out)
 {
     struct kvm_space *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
-    if (pt_init(&s->pt, &kvm_table_ops, vm) != PT_OK) {
+    s->vm = vm;
+    s->tables.vm = vm;
+    if (!init_root(s)) {
         free(s);
         return -ENOMEM;
     }
@@ -315,7 +405,10 @@ int kvm_space_create(struct kvm_vm *vm, struct address_space **out)
     range_set_init(&s->mappings);
     s->base.ops = &space_ops;
     s->base.platform = &vm->base;
-    s->vm = vm;
+    mutex_lock(&vm->lock);
+    list_add_tail(&vm->spaces, &s->link);
+    vm->nspaces++;
+    mutex_unlock(&vm->lock);
     *out = &s->base;
     return 0;
 }

@@ -16,7 +16,8 @@ kvm_trampoline_start:
     .endr
     .balign 16, 0xcc
 kvm_trampoline_end:
-/* The vsyscall page, which old programs call by address: three system calls and three returns. */
+/* The vsyscall page, which old programs call by address: three system calls and three returns.
+ * The rest is hlt, which ring 3 may not. */
     .balign 1024
     .globl kvm_vsyscall_start, kvm_vsyscall_end
     .hidden kvm_vsyscall_start, kvm_vsyscall_end
@@ -25,7 +26,7 @@ kvm_vsyscall_start:
     mov $\number, %rax
     syscall
     ret
-    .balign 1024, 0xcc
+    .balign 1024, 0xf4
     .endr
 kvm_vsyscall_end:
     .section .note.GNU-stack,"",@progbits

@@ -19,11 +19,15 @@
 #define CR4_VALUE 0x506e0ull    /* PAE MCE PGE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE */
 #define CR4_BASE 0x50620ull     /* the same without MCE and PGE */
 #define EFER_VALUE 0xd01ull     /* SCE LME LMA NXE */
+#define MSR_TSC 0x10u
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
 #define MSR_CSTAR 0xc0000083u
 #define MSR_FMASK 0xc0000084u
 #define FMASK_VALUE 0x47700ull /* TF IF DF IOPL NT AC */
+
+/* How long a context that waits for a vCPU lets others run. */
+#define TURN_NS 2000000
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, bool code)
 {
@@ -107,6 +111,22 @@ static int set_msrs(struct vcpu *v)
     return set == (int)ARRAY_SIZE(values) ? 0 : -EIO;
 }
 
+/* The clock in the vDSO reads the counter, so the guest's must be the host's. */
+static int set_tsc(struct vcpu *v)
+{
+    uint64_t offset = 0;
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset};
+    if (ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) == 0)
+        return 0;
+    union {
+        struct kvm_msrs head;
+        char room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } m = {.head.nmsrs = 1};
+    m.head.entries[0] = (struct kvm_msr_entry){.index = MSR_TSC, .data = __builtin_ia32_rdtsc()};
+    return ioctl(v->fd, KVM_SET_MSRS, &m) == 1 ? 0 : -EIO;
+}
+
 int kvm_vcpu_create(struct kvm_vm *vm)
 {
     struct vcpu *v = &vm->vcpus[vm->nvcpus];
@@ -128,17 +148,17 @@ int kvm_vcpu_create(struct kvm_vm *vm)
         err = set_sregs(vm, v);
     if (!err)
         err = set_msrs(v);
+    if (!err)
+        err = set_tsc(v);
     if (!err && ioctl(v->fd, KVM_SET_XCRS, &xcrs))
+        err = -errno;
+    if (!err && ioctl(v->fd, KVM_GET_SREGS, &v->run->s.regs.sregs))
         err = -errno;
     if (err) {
         log_error("kvm: cannot set a vCPU up: %s", strerror(-err));
         kvm_vcpu_destroy(v, vm->run_size);
         return err;
     }
-    struct kvm_sregs sregs;
-    if (ioctl(v->fd, KVM_GET_SREGS, &sregs))
-        return -errno;
-    v->run->s.regs.sregs = sregs;
     v->run->kvm_valid_regs =
         KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | (vm->sync_events ? KVM_SYNC_X86_EVENTS : 0);
     vm->nvcpus++;
@@ -161,7 +181,6 @@ static int evict_owner(struct vcpu *v)
         return 0;
     if (ioctl(v->fd, KVM_GET_XSAVE, owner->xsave))
         return -errno;
-    owner->xsave_valid = true;
     owner->vcpu = NULL;
     v->owner = NULL;
     return 0;
@@ -193,47 +212,107 @@ static int take_over(struct kvm_context *c, struct vcpu *v)
     return 0;
 }
 
-int kvm_vcpu_acquire(struct kvm_context *c)
+void kvm_vcpu_kick(struct vcpu *v)
+{
+    atomic_store((_Atomic uint8_t *)&v->run->immediate_exit, 1);
+    if (v->owner)
+        pthread_kill(v->owner->thread, KVM_KICK_SIGNAL);
+}
+
+static void wait_until_turn(struct kvm_vm *vm, pthread_cond_t *cond)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += TURN_NS;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    LOCK_RELEASED(&vm->lock);
+    pthread_cond_timedwait(cond, &vm->lock.m, &until);
+    LOCK_ACQUIRED(&vm->lock, false);
+}
+
+/* Gives a vCPU that nobody runs to the first who waits. */
+static void hand_over(struct kvm_vm *vm, struct vcpu *v)
+{
+    struct kvm_context *c = list_entry(vm->waiting.next, struct kvm_context, waiting);
+    v->wanted = false;
+    if (evict_owner(v))
+        return;
+    list_del(&c->waiting);
+    c->hand_over_error = take_over(c, v);
+    v->running = !c->hand_over_error; /* nobody takes it before c has woken up */
+    pthread_cond_signal(&c->turn);
+}
+
+/* Somebody has waited for a turn: a vCPU that nobody runs changes hands, or one is asked for. */
+static void next_turn(struct kvm_vm *vm)
+{
+    unsigned first = (unsigned)random(), n = (unsigned)vm->nvcpus;
+    for (unsigned i = 0; i < n; i++) {
+        struct vcpu *v = &vm->vcpus[(first + i) % n];
+        if (!v->running) {
+            hand_over(vm, v);
+            return;
+        }
+    }
+    vm->vcpus[first % n].wanted = true;
+    kvm_vcpu_kick(&vm->vcpus[first % n]);
+}
+
+static int wait_for_vcpu(struct kvm_context *c)
+{
+    struct kvm_vm *vm = c->vm;
+    c->hand_over_error = 0;
+    list_add_tail(&vm->waiting, &c->waiting);
+    while (!c->vcpu && !c->hand_over_error) {
+        wait_until_turn(vm, &c->turn);
+        if (!c->vcpu && !c->hand_over_error && vm->waiting.next == &c->waiting)
+            next_turn(vm);
+    }
+    return c->hand_over_error;
+}
+
+static int get_vcpu(struct kvm_context *c)
+{
+    /* Those who wait come first. */
+    struct vcpu *v = list_empty(&c->vm->waiting) ? find_vcpu(c->vm) : NULL;
+    if (v)
+        return take_over(c, v);
+    return c->vm->nvcpus ? wait_for_vcpu(c) : -EIO;
+}
+
+int kvm_vcpu_acquire(struct kvm_context *c, struct kvm_space *s)
 {
     struct kvm_vm *vm = c->vm;
     MUTEX_GUARD(&vm->lock);
-    while (!c->vcpu) {
-        struct vcpu *v = find_vcpu(vm);
-        if (v) {
-            int err = take_over(c, v);
-            if (err)
-                return err;
-            break;
-        }
-        if (!vm->nvcpus)
-            return -EIO;
-        /* Everyone runs: ask one of them to let go, in turn. */
-        struct vcpu *victim = &vm->vcpus[(unsigned)random() % (unsigned)vm->nvcpus];
-        struct timespec until;
-        victim->run->immediate_exit = 1;
-        if (victim->owner)
-            pthread_kill(victim->owner->thread, KVM_KICK_SIGNAL);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 5000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
-        vm->vcpu_waiters++;
-        LOCK_RELEASED(&vm->lock);
-        pthread_cond_timedwait(&vm->vcpu_free, &vm->lock.m, &until);
-        LOCK_ACQUIRED(&vm->lock, false);
-        vm->vcpu_waiters--;
+    while (!c->vcpu || s->stopped) {
+        int err = 0;
+        if (s->stopped)
+            wait_until_turn(vm, &vm->changed);
+        else
+            err = get_vcpu(c);
+        if (err)
+            return err;
     }
     c->vcpu->running = true;
+    c->vcpu->space = s;
+    s->running++;
+    s->last_run = ++vm->run_clock;
     return 0;
 }
 
 void kvm_vcpu_release(struct kvm_context *c)
 {
     struct kvm_vm *vm = c->vm;
+    struct vcpu *v = c->vcpu;
     MUTEX_GUARD(&vm->lock);
-    c->vcpu->running = false;
-    if (vm->vcpu_waiters)
-        pthread_cond_signal(&vm->vcpu_free);
+    struct kvm_space *s = v->space;
+    v->running = false;
+    v->space = NULL;
+    if (--s->running == 0 && s->stopped)
+        pthread_cond_broadcast(&vm->changed);
+    if (v->wanted && !list_empty(&vm->waiting))
+        hand_over(vm, v);
 }

@@ -39,6 +39,11 @@ static bool stack_push(struct page_stack *s, uint32_t value)
     return true;
 }
 
+static uint32_t stack_top(const struct page_stack *s)
+{
+    return s->items[s->count - 1];
+}
+
 /* ---- slots ---- */
 
 static int slot_set(struct kvm_vm *vm, unsigned slot, uint64_t gpa, const void *hva, uint64_t size)
@@ -50,12 +55,16 @@ static int slot_set(struct kvm_vm *vm, unsigned slot, uint64_t gpa, const void *
     return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) ? -errno : 0;
 }
 
-/* Makes KVM forget every translation and every table it has seen. */
-static void forget_everything(struct kvm_vm *vm)
+void kvm_forget_everything(struct kvm_vm *vm)
 {
-    if (slot_set(vm, SLOT_DUMMY, DUMMY_GPA, vm->arena, PAGE_SIZE) ||
-        slot_set(vm, SLOT_DUMMY, DUMMY_GPA, vm->arena, 0))
-        panic("kvm: cannot cycle the dummy memory slot: %s", strerror(errno));
+    lock_assert_held(&vm->lock);
+    int err = slot_set(vm, SLOT_DUMMY, DUMMY_GPA, vm->arena, PAGE_SIZE);
+    if (!err)
+        err = slot_set(vm, SLOT_DUMMY, DUMMY_GPA, vm->arena, 0);
+    if (err)
+        panic("kvm: cannot cycle the dummy memory slot: %s", strerror(-err));
+    while (vm->dead_pages.count && stack_push(&vm->free_pages, stack_top(&vm->dead_pages)))
+        vm->dead_pages.count--;
 }
 
 /* ---- the arena ---- */
@@ -64,16 +73,13 @@ uint32_t kvm_arena_alloc(struct kvm_vm *vm)
 {
     uint32_t page = 0;
     lock_assert_held(&vm->lock);
-    if (!vm->free_pages.count && vm->dead_pages.count >= DEAD_PAGES_MAX) {
-        struct page_stack empty = vm->free_pages;
-        forget_everything(vm);
-        vm->free_pages = vm->dead_pages;
-        vm->dead_pages = empty;
-    }
+    bool fresh = vm->arena_used < vm->arena_pages;
+    if (!vm->free_pages.count && vm->dead_pages.count >= (fresh ? DEAD_PAGES_MAX : 1))
+        kvm_forget_everything(vm);
     if (vm->free_pages.count) {
         page = vm->free_pages.items[--vm->free_pages.count];
         memset(vm->arena + (uint64_t)page * PAGE_SIZE, 0, PAGE_SIZE);
-    } else if (vm->arena_used < ARENA_SIZE / PAGE_SIZE) {
+    } else if (fresh) {
         page = vm->arena_used++;
     }
     return page;
@@ -81,7 +87,7 @@ uint32_t kvm_arena_alloc(struct kvm_vm *vm)
 
 static const uint64_t *table_read(void *arg, pt_phys_t pa)
 {
-    struct kvm_vm *vm = arg;
+    const struct kvm_vm *vm = ((struct table_owner *)arg)->vm;
     uint64_t offset = pa - ARENA_GPA;
     return offset < ARENA_SIZE ? (const uint64_t *)(const void *)(vm->arena + offset) : NULL;
 }
@@ -91,15 +97,18 @@ static uint64_t *table_write(void *arg, pt_phys_t *pa)
 }
 static pt_phys_t table_alloc(void *arg)
 {
-    struct kvm_vm *vm = arg;
-    MUTEX_GUARD(&vm->lock);
-    uint64_t page = kvm_arena_alloc(vm);
+    struct table_owner *o = arg;
+    MUTEX_GUARD(&o->vm->lock);
+    uint64_t page = kvm_arena_alloc(o->vm);
+    o->tables += page != 0;
     return page ? ARENA_GPA + page * PAGE_SIZE : 0;
 }
 static void table_free(void *arg, pt_phys_t pa)
 {
-    struct kvm_vm *vm = arg;
+    struct table_owner *o = arg;
+    struct kvm_vm *vm = o->vm;
     MUTEX_GUARD(&vm->lock);
+    o->tables--;
     if (!stack_push(&vm->dead_pages, (uint32_t)((pa - ARENA_GPA) / PAGE_SIZE)))
         log_warn("kvm: no memory to remember a free table");
 }
@@ -265,7 +274,8 @@ static int upper_create(struct kvm_vm *vm)
 {
     struct pt_status st;
     uint64_t first;
-    if (pt_init(&vm->upper, &kvm_table_ops, vm) != PT_OK)
+    vm->upper_tables.vm = vm;
+    if (pt_init(&vm->upper, &kvm_table_ops, &vm->upper_tables) != PT_OK)
         return -ENOMEM;
     mutex_lock(&vm->lock);
     first = kvm_arena_alloc(vm);
@@ -295,7 +305,7 @@ static int upper_create(struct kvm_vm *vm)
     mutex_unlock(&vm->lock);
     if (!vsyscall)
         return -ENOMEM;
-    char *page = memset(vm->arena + vsyscall * PAGE_SIZE, 0xcc, PAGE_SIZE);
+    char *page = memset(vm->arena + vsyscall * PAGE_SIZE, 0xf4, PAGE_SIZE);
     memcpy(page, kvm_vsyscall_start, (size_t)(kvm_vsyscall_end - kvm_vsyscall_start));
     pt_flush_ignore(pt_map(&vm->upper, VSYSCALL_VA, PAGE_SIZE, ARENA_GPA + vsyscall * PAGE_SIZE,
                            PT_USER | PT_ACCESSED, PAGE_SIZE, &st));
@@ -377,9 +387,12 @@ int kvm_vm_create(struct kvm_vm **out, char *why, size_t why_size)
         return -ENOMEM;
     vm->kvm_fd = vm->vm_fd = -1;
     vm->arena_used = 1; /* page 0 is no table */
+    vm->arena_pages = ARENA_SIZE / PAGE_SIZE;
     vm->next_slot = SLOT_FIRST;
     mutex_init(&vm->lock, LOCK_PLATFORM_CPU);
-    pthread_cond_init(&vm->vcpu_free, NULL);
+    pthread_cond_init(&vm->changed, NULL);
+    list_init(&vm->waiting);
+    list_init(&vm->spaces);
     list_init(&vm->windows);
     list_init(&vm->idle_windows);
     int err = machine_create(vm, why, why_size);
@@ -422,7 +435,7 @@ void kvm_vm_destroy(struct kvm_vm *vm)
     free(vm->dead_pages.items);
     free(vm->free_slots.items);
     free(vm->cpuid);
-    pthread_cond_destroy(&vm->vcpu_free);
+    pthread_cond_destroy(&vm->changed);
     mutex_destroy(&vm->lock);
     free(vm);
 }

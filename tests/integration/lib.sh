@@ -14,6 +14,7 @@ export LC_ALL=C.UTF-8
 
 picket=$(readlink -f "${1:?usage: $0 PICKET}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/picket-integration.XXXXXX")
+platform=${PICKET_TEST_PLATFORM:-} # or what Picket chooses
 limit=${PICKET_TEST_LIMIT:-60} # seconds for one run
 failed=0 passed=0
 trap 'rm -rf "$work"' EXIT
@@ -23,6 +24,10 @@ skip() {
     printf 'skipped: %s\n' "$*"
     exit 77
 }
+
+if [ "$platform" = kvm ] && [ ! -w /dev/kvm ]; then
+    skip "/dev/kvm cannot be used here"
+fi
 
 need() {
     local program
@@ -64,7 +69,7 @@ contains() { # WHAT TEXT PART
 }
 
 sandbox() {
-    timeout -k 5 "$limit" "$picket" 'do' "$@"
+    timeout -k 5 "$limit" "$picket" 'do' ${platform:+"--platform=$platform"} "$@"
 }
 
 # Exit status of a command, its output thrown away.

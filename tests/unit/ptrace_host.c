@@ -2,7 +2,7 @@
  * The ptrace platform and the host: what others on the host may do to it, and what it leaves
  * behind.
  */
-#include "tests/unit/ptrace_world.h"
+#include "tests/unit/platform_world.h"
 #include <dirent.h>
 
 /* --- what is left behind --- */

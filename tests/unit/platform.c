@@ -1,7 +1,7 @@
 /*
- * The ptrace platform without a kernel on top: what applications and the sentry do with it.
+ * The platforms without a kernel on top: what applications and the sentry do with them.
  */
-#include "tests/unit/ptrace_world.h"
+#include "tests/unit/platform_world.h"
 
 /* --- running --- */
 
@@ -156,11 +156,15 @@ START_TEST(vsyscall)
         ac.regs.rax = cases[i].addr;
         ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
         ck_assert_uint_eq(ac.regs.orig_rax, cases[i].nr);
-        ck_assert_uint_eq(ac.regs.rip, CODE + 2);
-        ck_assert_uint_eq(ac.regs.rsp, STACK);
+        /* Either the platform has done the return, or it is yet to come. */
+        if (ac.regs.rip != cases[i].addr + 9) {
+            ck_assert_uint_eq(ac.regs.rip, CODE + 2);
+            ck_assert_uint_eq(ac.regs.rsp, STACK);
+        }
         arch_set_return(&ac, 77);
         ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
         ck_assert_uint_eq(ac.regs.orig_rax, 77);
+        ck_assert_uint_eq(ac.regs.rsp, STACK);
     }
     start(&ac, 0xffffffffff600123);
     enum switch_reason r = run(c, &ac, &ev);
@@ -538,8 +542,12 @@ int main(void)
         {"running",
          {syscalls, faults, exceptions, vsyscall, segment_bases, self_modifying_code, fpu}},
         {"threads", {threads_in_one_space, apply_beside_running}},
-        {"spaces", {mappings, host_mapping_limit, other_space}},
+        {"spaces", {mappings, other_space}},
         {"interrupt", {interrupt_a_busy_loop, interrupt_between_calls, interrupt_before}},
+        {"limits of the host", {host_mapping_limit}}, /* ptrace alone has them */
     };
-    return run_suite("ptrace_platform", cases, ARRAY_SIZE(cases));
+    int failed = run_suite("ptrace", cases, ARRAY_SIZE(cases));
+    if (use_platform(&kvm_platform_type))
+        failed += run_suite("kvm", cases, ARRAY_SIZE(cases) - 1);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
