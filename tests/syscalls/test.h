@@ -196,7 +196,7 @@ static pid_t test_case_pid;
 
 TEST_UNUSED static const char *test_dir_name(pid_t pid)
 {
-    static char dir[256];
+    static _Thread_local char dir[256]; /* cases have threads */
     const char *tmp = getenv("TMPDIR");
     snprintf(dir, sizeof(dir), "%s/picket-test.%d", tmp && *tmp ? tmp : "/tmp", (int)pid);
     return dir;
@@ -214,8 +214,8 @@ TEST_UNUSED static const char *test_dir(void)
 /* The path of `name` in test_dir(). Eight results live at a time. */
 TEST_UNUSED static const char *test_path(const char *name)
 {
-    static char paths[8][512];
-    static unsigned next;
+    static _Thread_local char paths[8][512];
+    static _Thread_local unsigned next;
     char *path = paths[next++ % 8];
     snprintf(path, sizeof(paths[0]), "%s/%s", test_dir(), name);
     return path;
