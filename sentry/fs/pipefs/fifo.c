@@ -92,19 +92,22 @@ static int fifo_open_locked(struct pipe *p, struct file *f, bool nameless)
     p->writers += f->writable;
     p->reader_opens += f->readable;
     p->writer_opens += f->writable;
+    /* Whoever opens the other end now may be gone again before the lock is back. */
+    unsigned readers = p->readers, writers = p->writers;
+    unsigned reader_opens = p->reader_opens, writer_opens = p->writer_opens;
     mutex_unlock(&p->lock);
     pipe_announce_all(p, POLLIN | POLLOUT);
     mutex_lock(&p->lock);
     int err = 0;
     if (nameless)
         return 0;
-    if (f->readable && !f->writable && p->writers == 0) {
+    if (f->readable && !f->writable && writers == 0) {
         if (nonblock)
-            f->pos = (int64_t)p->writer_opens + 1; /* see pipe_poll */
+            f->pos = (int64_t)writer_opens + 1; /* see pipe_poll */
         else
-            err = fifo_wait(p, &p->writer_opens, p->writer_opens, POLLIN);
-    } else if (f->writable && !f->readable && p->readers == 0) {
-        err = fifo_wait(p, &p->reader_opens, p->reader_opens, POLLOUT);
+            err = fifo_wait(p, &p->writer_opens, writer_opens, POLLIN);
+    } else if (f->writable && !f->readable && readers == 0) {
+        err = fifo_wait(p, &p->reader_opens, reader_opens, POLLOUT);
     }
     if (err) {
         p->readers -= f->readable;
