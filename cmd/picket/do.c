@@ -120,9 +120,9 @@ static int run_command(struct kernel *k)
     return err == -ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_EXECUTE;
 }
 
-static int run_sandbox(const struct kernel_config *config)
+static int run_sandbox(const struct kernel_config *config, struct do_terminal *terminal)
 {
-    struct do_signals signals;
+    struct do_signals signals = {.terminal = terminal};
     struct kernel *k;
     char why[512];
     int err = do_signals_start(&signals);
@@ -156,7 +156,10 @@ static int do_sandbox(const struct do_options *o, const int stdio[3])
         .strace_list = o->strace_list,
         .memory_limit = o->memory_limit,
         .stdio = {stdio[0], stdio[1], stdio[2]},
+        .tty = o->tty,
     };
+    if (o->tty && (!isatty(stdio[0]) || stdio[1] < 0))
+        return fail("--tty: standard input is not a terminal");
     int status = open_root(o, &config.root_fd);
     if (status == 0)
         status = do_user_resolve(&user, o->user, config.root_fd);
@@ -173,7 +176,11 @@ static int do_sandbox(const struct do_options *o, const int stdio[3])
     config.groups = user.groups;
     config.ngroups = user.ngroups;
     raise_limits();
-    status = run_sandbox(&config);
+    struct do_terminal *terminal = NULL;
+    int err = o->tty ? do_terminal_start(&terminal, stdio[0]) : 0;
+    status = err ? fail("--tty: cannot change the terminal's modes: %s", strerror(-err))
+                 : run_sandbox(&config, terminal);
+    do_terminal_stop(terminal);
     do_user_release(&user);
     return status;
 }
@@ -220,6 +227,9 @@ const struct command do_command = {
         "                          given several times\n"
         "  --user USER[:GROUP]     run as this user: numbers, or names that the sandbox's\n"
         "                          /etc/passwd and /etc/group know. Default: as the caller\n"
+        "  -t, --tty               a terminal of the sandbox's own, shown on this one: for shells "
+        "and\n"
+        "                          editors\n"
         "  --hostname NAME         what uname says. Default: picket\n"
         "\n"
         "The sandbox:\n"
@@ -250,6 +260,7 @@ const struct command do_command = {
         "  picket do -- sh -c 'rm -rf /usr; ls /usr'        /usr of the host stays as it is\n"
         "  picket do --volume $PWD:/work --cwd /work -- make\n"
         "  picket do --rootfs ./debian --user nobody -- id\n"
+        "  picket do -t -- bash                             Ctrl-C, Ctrl-Z, fg, vi work inside\n"
         "  picket do --strace=openat,%process -- python3 -c 'import json'\n",
     .run = do_run,
 };

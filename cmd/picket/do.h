@@ -23,6 +23,7 @@ struct do_options {
     const char *log;
     enum log_format log_format;
     bool debug;
+    bool tty;
     bool help;
     uint64_t memory_limit;
     char **command; /* ended by NULL */
@@ -47,14 +48,26 @@ MUST_CHECK int do_user_resolve(struct do_user *u, const char *spec, int root_fd)
 void do_user_release(struct do_user *u);
 
 /*
+ * The host's terminal, in raw mode while a terminal of the sandbox is shown on it (do_terminal.c).
+ */
+struct do_terminal;
+/* fd: a terminal, which stays the caller's. 0 or -errno. */
+MUST_CHECK int do_terminal_start(struct do_terminal **out, int fd);
+/* Its modes are as they were. Any thread; harmless on NULL. */
+void do_terminal_restore(struct do_terminal *dt);
+void do_terminal_resume(struct do_terminal *dt); /* raw again */
+void do_terminal_stop(struct do_terminal *dt);
+
+/*
  * Signals that end a sandbox from outside: SIGINT, SIGTERM, SIGHUP, SIGQUIT. A thread of its own
- * takes them and passes them on.
+ * takes them and passes them on; and SIGWINCH, which tells of a new size.
  */
 struct do_signals {
     pthread_t thread;
     int signal_fd;
     int stop_fd;                     /* an eventfd: the thread is to leave */
     _Atomic(struct kernel *) kernel; /* NULL until it is up: then they end Picket itself */
+    struct do_terminal *terminal;    /* to be restored before, or NULL */
 };
 /* Before any other thread is started: blocks the signals in all of them. 0 or -errno. */
 MUST_CHECK int do_signals_start(struct do_signals *s);

@@ -164,6 +164,7 @@ static const struct option long_options[] = {
     {"log-format", required_argument, NULL, OPT_LOG_FORMAT},
     {"debug", no_argument, NULL, OPT_DEBUG},
     {"memory", required_argument, NULL, OPT_MEMORY},
+    {"tty", no_argument, NULL, 't'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -202,6 +203,9 @@ static int take_option(struct do_options *o, int opt, char *arg)
         return 0;
     case OPT_MEMORY:
         return set_memory(o, arg);
+    case 't':
+        o->tty = true;
+        return 0;
     case 'h':
         o->help = true;
         return 0;
@@ -235,7 +239,7 @@ int do_options_parse(struct do_options *o, int argc, char **argv)
     opterr = 0;
     /* '+': options end where the command begins. */
     while (status == 0 && !o->help &&
-           (opt = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
+           (opt = getopt_long(argc, argv, "+:ht", long_options, NULL)) != -1) {
         if (opt == '?' || opt == ':')
             return bad_option(argv, opt);
         status = take_option(o, opt, optarg);

@@ -54,13 +54,19 @@ static bool stopped(const struct do_signals *s)
     return poll(&fd, 1, 0) == 1;
 }
 
+static void leave(struct do_signals *s, int sig)
+{
+    do_terminal_restore(s->terminal);
+    _exit(128 + sig);
+}
+
 /* SIGKILL for everything; leaves hard if that does not end it, or if one more signal comes. */
 static void end_sandbox(struct do_signals *s, struct kernel *k, int sig)
 {
     kernel_signal(k, SIGKILL);
     next_signal(s, KILL_TAKES_MS);
     if (!stopped(s))
-        _exit(128 + sig);
+        leave(s, sig);
 }
 
 /* Notes the time of one more signal; whether it was one too many. */
@@ -72,9 +78,16 @@ static bool too_many(int64_t times[PATIENCE], int64_t now)
 }
 
 /* What ends nothing. */
-static void forward_harmless(struct kernel *k, int sig)
+static void forward_harmless(struct do_signals *s, struct kernel *k, int sig)
 {
-    if (kernel_signal(k, sig) && sig == SIGTSTP) {
+    if (sig == SIGWINCH) {
+        kernel_resize_terminal(k);
+    } else if (s->terminal) {
+        /* Ctrl-Z is for those inside: somebody stops Picket itself. */
+        do_terminal_restore(s->terminal);
+        raise(SIGSTOP);
+        do_terminal_resume(s->terminal);
+    } else if (kernel_signal(k, sig)) {
         raise(SIGSTOP);
         kernel_signal(k, SIGCONT);
     }
@@ -91,9 +104,9 @@ static void *forward(void *arg)
         if (!sig || (harmless && !k))
             continue;
         if (!k)
-            _exit(128 + sig);
+            leave(s, sig);
         if (harmless) {
-            forward_harmless(k, sig);
+            forward_harmless(s, k, sig);
             continue;
         }
         if (kernel_signal(k, sig) && too_many(times[sig], now_ns()))

@@ -256,6 +256,7 @@ static void link_to_parent(struct task *t, struct thread_group *tg, uint64_t fla
     tg->parent = parent;
     list_add_tail(&parent->children, &tg->sibling);
     pgrp_join(t->tg->pgrp, tg);
+    tg->gave_up_tty = t->tg->gave_up_tty;
 }
 
 /* Puts the child into the tree. Returns its thread id or -errno. */

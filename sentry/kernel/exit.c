@@ -11,6 +11,7 @@
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/tty/tty.h"
 #include "sentry/vfs/vfs.h"
 #include <string.h>
 
@@ -272,8 +273,10 @@ static void leave_tree(struct task *t)
         k->ntasks--;
         t->left = true;
         atomic_store(&t->state, TASK_ZOMBIE);
-        if (last)
+        if (last) {
+            tty_leader_exits(tg);
             pgrp_check_leaving(tg);
+        }
         give_children_away(t, last);
         struct task *exec_task;
         {

@@ -12,6 +12,7 @@
 #include "sentry/kernel/timer.h"
 #include "sentry/loader/loader.h"
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/tty/console.h"
 #include "sentry/vfs/vfs.h"
 #include <linux/capability.h>
 #include <sched.h>
@@ -180,6 +181,8 @@ static int attach_init(struct kernel *k, struct task *t)
 
 static int open_stdio(struct kernel *k, struct task *t)
 {
+    if (k->config->tty)
+        return console_create(k, t, &k->console);
     for (int fd = 0; fd < 3; fd++) {
         if (k->config->stdio[fd] < 0)
             continue;
@@ -405,6 +408,14 @@ bool kernel_signal(struct kernel *k, int sig)
     return !pg || pg == init->pgrp;
 }
 
+void kernel_resize_terminal(struct kernel *k)
+{
+    if (k->console)
+        console_resize(k->console);
+    else
+        kernel_signal(k, SIGWINCH);
+}
+
 /* ---- the end ---- */
 
 /* Process 1 that never ran: boot failed. */
@@ -436,6 +447,8 @@ static void reap_everything(struct kernel *k)
 void kernel_destroy(struct kernel *k)
 {
     discard_init_task(k);
+    if (k->console)
+        console_destroy(k->console);
     if (k->threads)
         host_threads_destroy(k->threads);
     reap_everything(k);

@@ -14,6 +14,7 @@
 
 struct vfs;
 struct host_tty;
+struct console;
 struct host_events;
 struct timer_service;
 struct host_threads;
@@ -57,6 +58,7 @@ struct kernel_config {
     const gid_t *groups;
     size_t ngroups;
     int stdio[3]; /* host descriptors passed through, or -1 */
+    bool tty;     /* not passed through: a terminal of the sandbox in between */
     bool strace;
     const char *strace_list; /* NULL: all */
     uint64_t memory_limit;   /* bytes, 0: none */
@@ -86,6 +88,7 @@ struct kernel {
 
     struct vfs *vfs;
     _Atomic(struct host_tty *) tty; /* the terminal that was passed through: fs/hostfd */
+    struct console *console;        /* with config->tty: tty/console.c */
     struct host_events *events;
     struct timer_service *timers;
     struct futex_table *futexes;
@@ -116,6 +119,8 @@ int kernel_run(struct kernel *k);
  * shell in the sandbox has put another one in the foreground. Any thread, not a signal handler.
  */
 bool kernel_signal(struct kernel *k, int sig);
+/* The host's terminal has a new size. Any thread. */
+void kernel_resize_terminal(struct kernel *k);
 void kernel_destroy(struct kernel *k);
 
 #endif

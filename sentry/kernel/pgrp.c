@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/process.h"
+#include "sentry/tty/tty.h"
 #include <stdlib.h>
 
 struct process_group *pgrp_find(struct kernel *k, pid_t nr)
@@ -32,6 +33,7 @@ void pgrp_leave(struct thread_group *tg)
     pid->pgrp = NULL;
     free(pg);
     if (--s->pgrps == 0) {
+        tty_session_gone(s);
         s->pid->session = NULL;
         if (s->pid != pid)
             pid_release(k->pids, s->pid);
@@ -66,6 +68,7 @@ int session_create(struct thread_group *tg)
         free(s);
     else
         s->pid->session = s;
+    tg->gave_up_tty = false;
     return err;
 }
 

@@ -47,8 +47,9 @@ struct pid {
 /* Process groups and sessions: reference counted by their members (TASK_TREE). */
 struct session {
     struct pid *pid;
-    int pgrps;       /* process groups in it */
-    struct tty *tty; /* the controlling terminal, or NULL */
+    int pgrps;             /* process groups in it */
+    struct tty *tty;       /* the controlling terminal (referenced), or NULL */
+    pid_t hung_foreground; /* foreground group of the terminal that was hung up, or 0 */
 };
 struct process_group {
     struct pid *pid;
@@ -78,8 +79,9 @@ struct thread_group {
     bool is_child_subreaper;
     bool has_child_subreaper; /* an ancestor may be one */
     bool did_exec;
-    bool zombie; /* every task has left: can be waited for */
-    bool reaped; /* waited for (or never to be): off the tree */
+    bool gave_up_tty; /* TIOCNOTTY: the session's terminal is not ours any more */
+    bool zombie;      /* every task has left: can be waited for */
+    bool reaped;      /* waited for (or never to be): off the tree */
     int exit_signal;
     /* Of tasks and waited-for children that are gone. */
     struct rusage dead_usage, child_usage;

@@ -1,6 +1,7 @@
 /*
  * The mount tree that a sandbox starts with.
  */
+#include "sentry/fs/devpts/devpts.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/socket/socket.h"
 #include "sentry/vfs/internal.h"
@@ -99,6 +100,8 @@ void vfs_destroy(struct vfs *v)
     if (v->sock_sb)
         super_put(v->sock_sb);
     unix_names_destroy(v->unix_names);
+    if (v->devpts)
+        super_put(v->devpts);
     if (shm)
         super_put(shm);
     if (v->dcache)
@@ -205,6 +208,25 @@ static int make_shm(struct kernel *k, struct super_block **out)
     return tmpfs_create(k, 01777, 0, out);
 }
 
+/* The instance that /dev/ptmx makes terminals in stays, even if it is unmounted. */
+static int make_devpts(struct kernel *k, struct super_block **out)
+{
+    const struct kernel_config *c = k->config;
+    int err = devpts_create(k, out);
+    if (err)
+        return err;
+    bool host = false;
+    for (int i = 0; c && i < 3 && !c->tty; i++)
+        host |= c->stdio[i] >= 0 && isatty(c->stdio[i]);
+    if (host)
+        err = devpts_add_host_terminal(*out);
+    if (err)
+        super_put(*out);
+    else
+        k->vfs->devpts = super_get(*out);
+    return err;
+}
+
 static int boot_system_mounts(struct boot *b)
 {
     static const struct {
@@ -215,6 +237,7 @@ static int boot_system_mounts(struct boot *b)
         {"/proc", "proc", procfs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC},
         {"/sys", "sysfs", sysfs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY},
         {"/dev", "devtmpfs", devfs_create, MS_NOSUID},
+        {"/dev/pts", "devpts", make_devpts, MS_NOSUID | MS_NOEXEC},
         {"/dev/shm", "tmpfs", make_shm, MS_NOSUID | MS_NODEV},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -2,6 +2,7 @@
  * What mount(2), umount2(2) and pivot_root(2) do to the tree. All mounts are private: nothing
  * propagates.
  */
+#include "sentry/fs/devpts/devpts.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
 #include <stdlib.h>
@@ -99,9 +100,16 @@ static int mount_devtmpfs(struct kernel *k, UNUSED const char *source, UNUSED co
     return devfs_create(k, out);
 }
 
+static int mount_devpts(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
+                        struct super_block **out)
+{
+    return devpts_create(k, out);
+}
+
 static const struct file_system_type types[] = {
-    {"tmpfs", mount_tmpfs, true}, {"ramfs", mount_tmpfs, true},       {"proc", mount_proc, true},
-    {"sysfs", mount_sysfs, true}, {"devtmpfs", mount_devtmpfs, true},
+    {"tmpfs", mount_tmpfs, true},       {"ramfs", mount_tmpfs, true},
+    {"proc", mount_proc, true},         {"sysfs", mount_sysfs, true},
+    {"devtmpfs", mount_devtmpfs, true}, {"devpts", mount_devpts, true},
 };
 
 static const struct file_system_type *find_type(const char *name)

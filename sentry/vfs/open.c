@@ -63,7 +63,7 @@ static int open_path_only(struct task *t, const struct path_ref *p, unsigned fla
 }
 
 /* Lets the file system open f. On failure f is gone. */
-static int file_open(struct task *t, struct file *f, bool truncate)
+static int file_open(struct task *t, struct file *f, unsigned transient)
 {
     static const struct file_ops failed_ops;
     struct inode *i = f->inode;
@@ -72,20 +72,20 @@ static int file_open(struct task *t, struct file *f, bool truncate)
         err = inode_get_write(i);
         f->holds_write = err == 0;
     }
-    /* For the length of open: an overlay need not copy what is about to go. */
-    if (truncate)
-        f->flags |= O_TRUNC;
+    /* For the length of open: an overlay need not copy what is about to go, and a terminal may
+     * become the controlling one. */
+    f->flags |= transient;
     if (!err && S_ISFIFO(i->mode))
         err = fifo_open(i, f, t);
     else if (!err && i->ops->open)
         err = i->ops->open(i, f, t);
-    f->flags &= ~(unsigned)O_TRUNC;
+    f->flags &= ~transient;
     if (err)
         f->ops = &failed_ops; /* never opened: nothing to release */
     f->opened = err == 0;
     if (!err)
         notify_dentry(f->path.dentry, IN_OPEN);
-    if (!err && truncate && S_ISREG(i->mode)) {
+    if (!err && transient & O_TRUNC && S_ISREG(i->mode)) {
         err = vfs_truncate_inode(t, i, 0);
         if (!err)
             notify_dentry(f->path.dentry, IN_MODIFY);
@@ -99,11 +99,12 @@ static int open_checked(struct task *t, const struct path_ref *p, unsigned flags
                         struct file **out)
 {
     struct inode *i = p->dentry->inode;
+    unsigned transient = (flags & O_NOCTTY) | (truncate ? O_TRUNC : 0);
     flags = (flags & ~(unsigned)OPEN_ONLY_FLAGS) | KERNEL_O_LARGEFILE;
     struct file *f = file_create(t->kernel, p->mnt, p->dentry, flags, i->fops, NULL, t->cred);
     if (!f)
         return -ENOMEM;
-    int err = file_open(t, f, truncate);
+    int err = file_open(t, f, transient);
     if (!err)
         *out = f;
     return err;

@@ -464,6 +464,7 @@ struct vfs {
     struct unix_names *unix_names;        /* socket/unix */
     _Atomic int64_t files_in_flight;      /* in messages that nobody has read */
     struct mount *anon_mnt;               /* their mount, reachable by no walk */
+    struct super_block *devpts;           /* that /dev/ptmx belongs to */
     _Atomic(struct super_block *) shm_sb; /* nameless tmpfs files; made on first use */
     struct dcache *dcache;
     struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */

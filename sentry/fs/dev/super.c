@@ -1,12 +1,11 @@
 #include "sentry/fs/dev/dev.h"
 #include "sentry/fs/dev/drivers.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
-#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/cred.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 static const struct dev_driver *const tables[] = {dev_mem_drivers, dev_tty_drivers};
 
@@ -39,19 +38,6 @@ static int add(struct inode *dir, const char *name, uint32_t mode, dev_t rdev, c
     return err;
 }
 
-/* The terminal that was passed through has a name, for ttyname(3). */
-static int add_terminal(struct inode *root)
-{
-    const struct kernel_config *c = root->sb->kernel->config;
-    int err = add(root, "pts", S_IFDIR | 0755, 0, NULL);
-    for (int k = 0; c && k < 3 && !err; k++) {
-        if (c->stdio[k] >= 0 && isatty(c->stdio[k]))
-            return add(tmpfs_dir_find(root, "pts", 3), "0", S_IFCHR | 0620,
-                       makedev(DEV_PTS_MAJOR, 0), NULL);
-    }
-    return err;
-}
-
 static int populate(struct super_block *sb)
 {
     static const struct {
@@ -63,12 +49,10 @@ static int populate(struct super_block *sb)
         {"stderr", "/proc/self/fd/2"},
     };
     struct inode *root = sb->root->inode;
-    int err = add_terminal(root);
+    int err = add(root, "pts", S_IFDIR | 0755, 0, NULL);
     for (size_t k = 0; k < ARRAY_SIZE(tables); k++) {
-        for (const struct dev_driver *d = tables[k]; d->name && !err; d++) {
-            if (d->major != DEV_PTS_MAJOR)
-                err = add(root, d->name, S_IFCHR | d->mode, makedev(d->major, d->minor), NULL);
-        }
+        for (const struct dev_driver *d = tables[k]; d->name && !err; d++)
+            err = add(root, d->name, S_IFCHR | d->mode, makedev(d->major, d->minor), NULL);
     }
     for (size_t k = 0; k < ARRAY_SIZE(links) && !err; k++)
         err = add(root, links[k].name, S_IFLNK | 0777, 0, links[k].target);

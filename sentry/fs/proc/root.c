@@ -114,8 +114,9 @@ static int show_cmdline(UNUSED struct pseudo_ctx *c, struct text *out)
     return 0;
 }
 
-static const char filesystems[] = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\n"
-                                  "nodev\tpipefs\nnodev\tsockfs\nnodev\toverlay\nnodev\thostfs\n";
+static const char filesystems[] =
+    "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tdevpts\n"
+    "nodev\tpipefs\nnodev\tsockfs\nnodev\toverlay\nnodev\thostfs\n";
 
 static const struct pseudo_row root_rows[] = {
     PSEUDO_LINK("self", show_self),
@@ -123,7 +124,9 @@ static const struct pseudo_row root_rows[] = {
     PSEUDO_LINK("mounts", show_mounts_link),
     PSEUDO_FILE("cmdline", show_cmdline),
     PSEUDO_FILE("cpuinfo", proc_show_cpuinfo),
-    PSEUDO_CONST("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n\nBlock devices:\n"),
+    PSEUDO_CONST("devices",
+                 "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n"
+                 "136 pts\n\nBlock devices:\n"),
     PSEUDO_CONST("filesystems", filesystems),
     PSEUDO_FILE("loadavg", proc_show_loadavg),
     PSEUDO_FILE("meminfo", proc_show_meminfo),

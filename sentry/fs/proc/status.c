@@ -4,6 +4,7 @@
 #include "sentry/fs/hostfd/hostfd.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/tty/tty.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -119,7 +120,8 @@ static void put_stat(struct pseudo_ctx *c, struct task *t, struct text *out)
     get_signals(t, &s);
     get_usage(c, t, &u);
     get_memory(t, &ms, &mi);
-    hostfd_tty_of(c->k, sid, &tty, &fg);
+    if (!tty_of_group(tg, &tty, &fg))
+        hostfd_tty_of(c->k, sid, &tty, &fg);
     /* Addresses are for those who may look into the process. */
     if (c->reader && c->reader->tg != tg && !task_may_access(c->reader, t, false))
         memset(&mi, 0, sizeof(mi));
