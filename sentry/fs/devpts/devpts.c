@@ -19,9 +19,10 @@
 
 struct devpts {
     struct inode *ptmx;
-    struct inode *host;            /* the host's terminal, or NULL */
-    struct mutex lock;             /* LEAF */
-    struct inode *slaves[TTY_MAX]; /* by number; each is tty->node of a tty whose master is open, or host */
+    struct inode *host; /* the host's terminal, or NULL */
+    struct mutex lock;  /* LEAF */
+    struct inode
+        *slaves[TTY_MAX]; /* by number; each is tty->node of a tty whose master is open, or host */
 };
 
 static struct devpts *devpts_of(const struct super_block *sb)
