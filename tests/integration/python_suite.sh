@@ -19,7 +19,6 @@ cat >differ <<'END'
 test.test_epoll.*                                   Internet sockets
 test.test_eintr.EINTRTests.test_all                 Internet sockets
 test.test_os.TestSendfile.*                         Internet sockets
-test.test_os.FDInheritanceTests.test_openpty        pseudo-terminals
 test.test_fcntl.TestFcntl.test_fcntl_64_bit         dnotify is absent
 test.test_time.*.test_monotonic_settime             the clock is the host's
 END
