@@ -19,6 +19,8 @@
 #define SYS_listxattrat 465
 #endif
 
+#define OPEN_TRIES 100
+
 /* linux/xattr.h of 6.13 */
 struct xattr_at_args {
     uint64_t value __attribute__((aligned(8)));
@@ -68,9 +70,11 @@ int door_open(const struct door *d, int dirfd, const char *path, int flags, mode
     if (!(flags & O_PATH))
         how.flags |= O_NONBLOCK | O_NOCTTY;
     long r;
+    int tries = 0;
+    /* EAGAIN: a rename went on somewhere; or somebody holds a lease, and then for ever. */
     do {
         r = syscall(SYS_openat2, dirfd, *path ? path : ".", &how, sizeof(how));
-    } while (r < 0 && (errno == EINTR || errno == EAGAIN));
+    } while (r < 0 && (errno == EINTR || (errno == EAGAIN && tries++ < OPEN_TRIES)));
     return r < 0 ? -errno : (int)r;
 }
 

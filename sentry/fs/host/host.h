@@ -81,6 +81,7 @@ struct host_node {
     uint32_t blksize;
     uint64_t attributes, attributes_mask;
     bool has_btime;
+    _Atomic bool asked_xattrs, no_xattrs; /* whether it is known to have none (exclusive) */
     struct mutex list_lock; /* LEAF: listing, and the position of the directory's descriptor */
     struct host_listing *listing;
 

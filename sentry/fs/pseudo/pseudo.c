@@ -121,6 +121,7 @@ static int make_inode(struct super_block *sb, const struct pseudo_node *node, st
     *n = *node;
     i->priv = n;
     i->nlink = S_ISDIR(row->mode) ? 2 : 1;
+    i->size = row->follow ? 64 : 0; /* as Linux says */
     i->atime = i->mtime = i->ctime = vfs_now(sb);
     own(i);
     *out = i;
