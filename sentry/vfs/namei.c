@@ -42,16 +42,17 @@ int user_path_at(struct task *t, int dfd, gva_t path, int flags, struct path_ref
 
 /* ---- names in directories ---- */
 
-static bool d_still_valid(struct dentry *dir, struct dentry *d)
+static bool d_still_valid(struct dentry *dir, struct dentry *d, const char *name, size_t len)
 {
-    return !dir->inode->ops->revalidate || dir->inode->ops->revalidate(dir->inode, d);
+    struct inode *i = dir->inode;
+    return !i->ops->revalidate || i->ops->revalidate(i, d, name, len);
 }
 
 /* A cached dentry that still holds, with a reference. */
 static struct dentry *d_find_valid(struct dentry *dir, const char *name, size_t len)
 {
     struct dentry *d = d_find(dir, name, len);
-    if (!d || d->mounts || d_still_valid(dir, d))
+    if (!d || d->mounts || d_still_valid(dir, d, name, len))
         return d;
     d_drop(d);
     dentry_put(d);

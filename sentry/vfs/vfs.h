@@ -174,8 +174,9 @@ struct inode_ops {
     int (*open)(struct inode *i, struct file *f, struct task *t);
     /* The last reference and the last link (nlink 0), or the cache, let it go. */
     void (*evict)(struct inode *i);
-    /* Whether what the dentry says still holds: asked at each walk over it. NULL: always. */
-    bool (*revalidate)(struct inode *dir, struct dentry *d);
+    /* Whether what the dentry says still holds: asked at each walk over it. NULL: always. name:
+     * what d was found by; with no lock held, d's own name may be changing. */
+    bool (*revalidate)(struct inode *dir, struct dentry *d, const char *name, size_t len);
 };
 
 #define MAY_EXEC 1
@@ -191,10 +192,10 @@ struct inode {
     struct rwlock lock;
     uint64_t ino;
     /* Guarded by lock for writers; readers may look without (each is a single word). */
-    uint32_t mode;
+    _Atomic uint32_t mode;
     _Atomic uint32_t nlink;
-    uid_t uid;
-    gid_t gid;
+    _Atomic uid_t uid;
+    _Atomic gid_t gid;
     dev_t rdev;
     _Atomic uint64_t size;
     struct timestamp atime, mtime, ctime, btime;

@@ -219,7 +219,8 @@ static int root_lookup(struct inode *dir, struct dentry *dentry)
     return 0;
 }
 
-static bool root_revalidate(UNUSED struct inode *dir, struct dentry *d)
+static bool root_revalidate(UNUSED struct inode *dir, struct dentry *d, UNUSED const char *name,
+                            UNUSED size_t len)
 {
     return d->inode && d->inode->nlink;
 }

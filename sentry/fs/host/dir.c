@@ -42,16 +42,21 @@ static int host_lookup(struct inode *dir, struct dentry *d)
     return err;
 }
 
-static bool host_revalidate(struct inode *dir, struct dentry *d)
+static bool host_revalidate(struct inode *dir, struct dentry *d, const char *name, size_t len)
 {
+    char copy[NAME_MAX + 1];
+    struct inode *known = d->inode, *i;
     struct statx stx;
-    int err = stat_name(dir, d->name, &stx);
-    if (err || !d->inode)
-        return err == -ENOENT && !d->inode;
-    struct inode *i;
-    if (host_get_inode(dir->sb, &stx, dir, d->name, &i))
+    if (len > NAME_MAX)
+        return !known;
+    memcpy(copy, name, len);
+    copy[len] = 0;
+    int err = stat_name(dir, copy, &stx);
+    if (err || !known)
+        return err == -ENOENT && !known;
+    if (host_get_inode(dir->sb, &stx, dir, copy, &i))
         return false;
-    bool same = i == d->inode;
+    bool same = i == known;
     inode_put(i);
     return same;
 }

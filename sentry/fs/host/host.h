@@ -78,9 +78,9 @@ struct host_node {
 
     _Atomic bool stale; /* the host knows better than the inode's fields */
     _Atomic uint64_t blocks;
-    uint32_t blksize;
-    uint64_t attributes, attributes_mask;
-    bool has_btime;
+    _Atomic uint32_t blksize;
+    _Atomic uint64_t attributes, attributes_mask;
+    bool has_btime;                       /* never changes, as the inode's btime and rdev */
     _Atomic bool asked_xattrs, no_xattrs; /* whether it is known to have none (exclusive) */
     struct mutex list_lock; /* LEAF: listing, and the position of the directory's descriptor */
     struct host_listing *listing;

@@ -122,14 +122,10 @@ void host_fill(struct inode *i, const struct statx *stx)
     i->nlink = stx->stx_nlink;
     i->uid = stx->stx_uid;
     i->gid = stx->stx_gid;
-    i->rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor);
     i->size = stx->stx_size;
     i->atime = stamp(&stx->stx_atime);
     i->mtime = stamp(&stx->stx_mtime);
     i->ctime = stamp(&stx->stx_ctime);
-    n->has_btime = stx->stx_mask & STATX_BTIME;
-    if (n->has_btime)
-        i->btime = stamp(&stx->stx_btime);
     n->blocks = stx->stx_blocks;
     n->blksize = stx->stx_blksize;
     n->attributes = stx->stx_attributes & ~(uint64_t)STATX_ATTR_MOUNT_ROOT;
@@ -162,6 +158,10 @@ static struct inode *new_inode(struct super_block *sb, const struct statx *stx, 
     host_slots_init(n);
     mutex_init(&n->list_lock, LOCK_LEAF);
     host_node_init_map(n);
+    i->rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor);
+    n->has_btime = stx->stx_mask & STATX_BTIME;
+    if (n->has_btime)
+        i->btime = stamp(&stx->stx_btime);
     host_fill(i, stx);
     return i;
 }

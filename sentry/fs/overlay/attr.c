@@ -18,7 +18,9 @@ int ovl_getattr(struct inode *i, struct kstat *out)
         return err;
     out->ino = i->ino;
     out->dev = n->dev;
+    rwlock_read(&i->lock);
     out->atime = i->atime; /* the VFS moves it here when files are read */
+    rwlock_unlock(&i->lock);
     if (n->upper || n->pinned)
         out->nlink = i->nlink;
     return 0;
@@ -31,9 +33,7 @@ int ovl_setattr(struct inode *i, const struct iattr *attr)
         return err;
     struct inode *upper = ovl_upper(i);
     err = upper->ops->setattr(upper, attr);
-    rwlock_write(&i->lock);
-    ovl_sync(i);
-    rwlock_unlock(&i->lock);
+    ovl_sync(i, attr->valid & ATTR_ATIME);
     return err;
 }
 

@@ -128,9 +128,11 @@ static int make_upper(struct inode *i, bool data, struct inode **out)
     err = copy_xattrs(lower, upper);
     if (!err && data && S_ISREG(i->mode))
         err = copy_data(lower, upper, os->cred);
+    rwlock_read(&lower->lock);
     upper->atime = lower->atime;
     upper->mtime = lower->mtime;
     upper->btime = lower->btime;
+    rwlock_unlock(&lower->lock);
     if (err) {
         inode_put(upper);
         return err;

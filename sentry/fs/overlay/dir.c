@@ -24,15 +24,14 @@ static bool is_whiteout(const struct inode *dir, const struct inode *i)
 }
 
 /* A dentry that is in no tree, to carry a name into the lower file system and an inode out. */
-static void carrier(struct dentry *c, struct inode *dir, const struct dentry *like)
+static void carrier(struct dentry *c, struct inode *dir, const char *name, size_t len)
 {
     memset(c, 0, sizeof(*c));
     ref_init(&c->ref);
     c->sb = dir->sb;
     c->parent = c;
-    c->name = like->name;
-    c->name_len = like->name_len;
-    c->hash = like->hash;
+    c->name = (char *)name;
+    c->name_len = (uint32_t)len;
     list_init(&c->children);
     list_init(&c->sibling);
     list_init(&c->lru);
@@ -46,7 +45,7 @@ static int lower_lookup(struct inode *dir, const struct dentry *d, struct inode 
     *out = NULL;
     if (!lower)
         return 0;
-    carrier(&c, lower, d);
+    carrier(&c, lower, d->name, d->name_len);
     rwlock_write_nested(&lower->dir_lock);
     int err = lower->ops->lookup(lower, &c);
     rwlock_unlock(&lower->dir_lock);
@@ -77,22 +76,20 @@ static int ovl_lookup(struct inode *dir, struct dentry *d)
     return err;
 }
 
-static bool ovl_revalidate(struct inode *dir, struct dentry *d)
+static bool ovl_revalidate(struct inode *dir, struct dentry *d, const char *name, size_t len)
 {
-    struct inode *lower_dir = ovl_node(dir)->lower, *upper_dir = ovl_upper(dir);
-    if (d->inode ? ovl_upper(d->inode) != NULL
-                 : upper_dir && tmpfs_dir_find(upper_dir, d->name, d->name_len))
+    struct inode *lower_dir = ovl_node(dir)->lower, *i = d->inode;
+    if (i && ovl_upper(i))
         return true;
-    struct dentry c;
-    carrier(&c, lower_dir, d);
-    c.inode = d->inode ? ovl_node(d->inode)->lower : NULL;
-    if (!lower_dir->ops->revalidate(lower_dir, &c))
+    if (!i && ovl_upper(dir)) /* hidden by a whiteout, perhaps: look again */
         return false;
-    if (d->inode && !ovl_node(d->inode)->pinned) {
-        rwlock_write_nested(&d->inode->lock);
-        ovl_sync(d->inode);
-        rwlock_unlock(&d->inode->lock);
-    }
+    struct dentry c;
+    carrier(&c, lower_dir, name, len);
+    c.inode = i ? ovl_node(i)->lower : NULL;
+    if (!lower_dir->ops->revalidate(lower_dir, &c, name, len))
+        return false;
+    if (i && !ovl_node(i)->pinned)
+        ovl_sync(i, false);
     return true;
 }
 
@@ -103,9 +100,7 @@ static void touched(struct inode *dir)
 {
     struct inode *upper = ovl_upper(dir);
     tmpfs_touch(upper, true);
-    rwlock_write_nested(&dir->lock);
-    ovl_sync(dir);
-    rwlock_unlock(&dir->lock);
+    ovl_sync(dir, false);
 }
 
 static void changed_ctime(struct inode *i)

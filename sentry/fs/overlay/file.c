@@ -103,22 +103,12 @@ static ssize_t ovl_read(struct file *f, struct uio *u, int64_t *pos, int rwf)
     return real->ops->read(real, u, pos, rwf);
 }
 
-/* What the VFS looks at without asking. */
-static void written(struct inode *i, const struct inode *real)
-{
-    rwlock_write(&i->lock);
-    i->size = real->size;
-    i->mtime = real->mtime;
-    i->ctime = real->ctime;
-    rwlock_unlock(&i->lock);
-}
-
 static ssize_t ovl_write(struct file *f, struct uio *u, int64_t *pos, int rwf)
 {
     struct file *real = ovl_real_file(f);
     ssize_t n = real->ops->write(real, u, pos, rwf);
     if (n > 0)
-        written(f->inode, real->inode);
+        ovl_sync(f->inode, false);
     return n;
 }
 
@@ -144,7 +134,7 @@ static int ovl_fallocate(struct file *f, int mode, int64_t offset, int64_t lengt
     if (!real->ops->fallocate)
         return -EOPNOTSUPP;
     int err = real->ops->fallocate(real, mode, offset, length);
-    written(f->inode, real->inode);
+    ovl_sync(f->inode, false);
     return err;
 }
 

@@ -89,18 +89,26 @@ static struct inode *find_live(struct ovl_super *os, struct inode *key, bool upp
     return n && ref_get_unless_zero(&n->inode->ref) ? n->inode : NULL;
 }
 
-void ovl_sync(struct inode *i)
+void ovl_sync(struct inode *i, bool with_atime)
 {
     struct inode *real = ovl_real(i);
-    i->mode = (i->mode & S_IFMT) | (real->mode & 07777);
-    i->uid = real->uid;
-    i->gid = real->gid;
-    i->rdev = real->rdev;
-    i->size = real->size;
-    i->atime = real->atime;
-    i->mtime = real->mtime;
-    i->ctime = real->ctime;
-    i->btime = real->btime;
+    rwlock_read(&real->lock);
+    uint32_t mode = real->mode;
+    uid_t uid = real->uid;
+    gid_t gid = real->gid;
+    uint64_t size = real->size;
+    struct timestamp atime = real->atime, mtime = real->mtime, ctime = real->ctime;
+    rwlock_unlock(&real->lock);
+    rwlock_write(&i->lock);
+    i->mode = (i->mode & S_IFMT) | (mode & 07777);
+    i->uid = uid;
+    i->gid = gid;
+    i->size = size;
+    if (with_atime)
+        i->atime = atime;
+    i->mtime = mtime;
+    i->ctime = ctime;
+    rwlock_unlock(&i->lock);
 }
 
 static const struct inode_ops *dir_ops(const struct inode *lower)
@@ -137,7 +145,9 @@ static struct inode *new_inode(struct super_block *sb, struct inode *lower, stru
         ovl_map_init(n);
     i->priv = n;
     i->nlink = real->nlink;
-    ovl_sync(i);
+    i->rdev = real->rdev;
+    i->btime = real->btime;
+    ovl_sync(i, true);
     struct kstat st;
     if (lower && lower->ops->getattr && lower->ops->getattr(lower, &st) == 0 &&
         st.dev != lower->sb->dev)
@@ -187,7 +197,10 @@ void ovl_evict(struct inode *i)
     if (S_ISREG(i->mode))
         ovl_map_release(n);
     if (n->upper) {
-        n->upper->atime = i->atime;
+        struct inode *upper = n->upper;
+        rwlock_write_nested(&upper->lock);
+        upper->atime = i->atime;
+        rwlock_unlock(&upper->lock);
         inode_put(n->upper);
     }
     if (n->lower)

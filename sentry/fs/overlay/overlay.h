@@ -36,7 +36,8 @@ struct ovl_node {
     struct inode *lower;                      /* referenced, or NULL */
     _Atomic(struct inode *) upper;            /* referenced; set once, under copy_lock */
     struct ovl_node *lower_next, *upper_next; /* ovl_super.lock */
-    bool in_lower, in_upper, pinned;          /* likewise */
+    bool in_lower, in_upper;                  /* likewise */
+    _Atomic bool pinned;                      /* likewise for who changes it */
     dev_t dev;
     struct mutex copy_lock;
 
@@ -94,8 +95,9 @@ static inline struct inode *ovl_real(const struct inode *i)
 int ovl_get_inode(struct super_block *sb, struct inode *lower, struct inode *upper,
                   struct inode **out);
 void ovl_evict(struct inode *i);
-/* Takes attributes over from the real inode. */
-void ovl_sync(struct inode *i);
+/* Takes attributes over from the real inode. No inode.lock held. atime is the overlay's own
+ * business (the VFS moves it), but for those who set it. */
+void ovl_sync(struct inode *i, bool with_atime);
 uint64_t ovl_upper_ino(struct super_block *sb, struct inode *upper);
 /* The node has an upper inode from now on: finds it by that as well, and pins it. */
 void ovl_publish(struct inode *i, struct inode *upper);

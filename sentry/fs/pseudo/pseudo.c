@@ -197,7 +197,8 @@ static int pseudo_lookup(struct inode *dir, struct dentry *d)
     return err;
 }
 
-static bool pseudo_revalidate(struct inode *dir, struct dentry *d)
+static bool pseudo_revalidate(struct inode *dir, struct dentry *d, UNUSED const char *name,
+                              UNUSED size_t len)
 {
     const struct pseudo_names *names = pseudo_node(dir)->row->names;
     if (!names)
