@@ -6,6 +6,7 @@
  */
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/ns.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/process.h"
 #include "sentry/vfs/vfs.h"
@@ -176,6 +177,7 @@ static void clone_attributes(struct task *t, struct task *child, const struct cl
 {
     uint64_t flags = rq->flags;
     child->cred = cred_get(t->cred);
+    child->ns = ns_set_get(t->ns);
     child->exe = t->exe ? file_get(t->exe) : NULL;
     memcpy(child->comm, t->comm, sizeof(child->comm));
     child->blocked = t->blocked;

@@ -8,6 +8,7 @@
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/ns.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
@@ -257,6 +258,7 @@ static void release_files(struct task *t)
         fs_context_put(fs);
     if (exe)
         file_put(exe);
+    task_set_ns(t, NULL);
 }
 
 static void leave_tree(struct task *t)

@@ -8,6 +8,7 @@
 #include "sentry/kernel/host_events.h"
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/host_thread.h"
+#include "sentry/kernel/ns.h"
 #include "sentry/kernel/process.h"
 #include "sentry/kernel/timer.h"
 #include "sentry/loader/loader.h"
@@ -51,14 +52,6 @@ static void init_mm_config(struct kernel *k)
     c->total_memory = total;
 }
 
-static void init_uts(struct kernel *k)
-{
-    mutex_init(&k->uts.lock, LOCK_LEAF);
-    const char *name = k->config->hostname ? k->config->hostname : "picket";
-    snprintf(k->uts.nodename, sizeof(k->uts.nodename), "%s", name);
-    snprintf(k->uts.domainname, sizeof(k->uts.domainname), "(none)");
-}
-
 static uint64_t read_number(const char *path, uint64_t otherwise)
 {
     FILE *f = fopen(path, "re");
@@ -90,7 +83,9 @@ static int create_services(struct kernel *k)
     k->ncpus = get_nprocs();
     k->max_host_threads = host_thread_budget();
     k->max_tasks = MIN(k->max_host_threads / 2, MAX_TASKS);
-    int err = pid_table_create(&k->pids);
+    int err = ns_set_boot(k);
+    if (!err)
+        err = pid_table_create(&k->pids);
     if (!err)
         err = host_threads_create(&k->threads);
     if (!err)
@@ -161,6 +156,7 @@ static struct task *create_init_task(struct kernel *k)
         return NULL;
     }
     atomic_store(&tg->mm_limits.may_lock_any, cred_capable(t->cred, CAP_IPC_LOCK));
+    t->ns = ns_set_get(k->ns);
     init_cpuset(t);
     return t;
 }
@@ -335,7 +331,6 @@ int kernel_boot(const struct kernel_config *config, struct kernel **out, char *w
     k->config = config;
     mutex_init(&k->tree_lock, LOCK_TASK_TREE);
     list_init(&k->groups);
-    init_uts(k);
     int err = boot(k, why, why_size);
     if (err) {
         kernel_destroy(k);
@@ -474,7 +469,7 @@ void kernel_destroy(struct kernel *k)
         memory_file_destroy(k->memory);
     if (k->platform)
         k->platform->ops->release(k->platform);
-    mutex_destroy(&k->uts.lock);
+    ns_set_put(k->ns);
     mutex_destroy(&k->tree_lock);
     free(k);
 }

@@ -21,6 +21,7 @@ struct host_threads;
 struct futex_table;
 struct pid_table;
 struct loader;
+struct ns_set;
 
 /* What uname(2) tells; applications may build for what release says. */
 #define KERNEL_SYSNAME "Linux"
@@ -28,12 +29,6 @@ struct loader;
 #define KERNEL_VERSION "#1 SMP PREEMPT_DYNAMIC Picket " PICKET_VERSION
 #define KERNEL_MACHINE "x86_64"
 #define KERNEL_PID_MAX 32768
-
-struct uts_ns {
-    struct mutex lock; /* LEAF */
-    char nodename[65];
-    char domainname[65];
-};
 
 /* What the command line decided. Strings live as long as the kernel. */
 struct kernel_volume {
@@ -93,10 +88,11 @@ struct kernel {
     struct timer_service *timers;
     struct futex_table *futexes;
     struct loader *loader;
-    struct uts_ns uts;
-    uint8_t boot_id[16];    /* random: /proc/sys/kernel/random/boot_id */
-    int64_t boot_monotonic; /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
-    int ncpus;              /* that applications see */
+    struct ns_set *ns;           /* the first namespaces */
+    _Atomic unsigned namespaces; /* made since, for their numbers */
+    uint8_t boot_id[16];         /* random: /proc/sys/kernel/random/boot_id */
+    int64_t boot_monotonic;      /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
+    int ncpus;                   /* that applications see */
     struct strace_config *strace;
     _Atomic uint64_t unimplemented_seen[8]; /* bitmap: a call that is missing is logged once */
 };

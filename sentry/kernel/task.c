@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/ns.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/process.h"
 #include "sentry/kernel/timer.h"
@@ -216,6 +217,7 @@ void task_put(struct task *t)
         fs_context_put(t->fs);
     if (t->mm)
         mm_user_put(t->mm);
+    ns_set_put(t->ns);
     cred_put(t->cred);
     free(t->arch.xstate);
     mutex_destroy(&t->lock);

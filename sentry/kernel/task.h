@@ -143,7 +143,7 @@ struct task {
     struct fd_table *files;
     struct fs_context *fs;
     const struct cred *cred;
-    struct ns_set *ns; /* NULL: the initial ones */
+    struct ns_set *ns; /* ns.h; NULL when exiting */
     struct file *exe;
     char comm[16];
 

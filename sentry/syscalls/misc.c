@@ -3,6 +3,7 @@
  * looking into other processes.
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/ns.h"
 #include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/vfs.h"
@@ -29,7 +30,7 @@ SYSCALL(uname)
     strcpy(u.version, KERNEL_VERSION);
     strcpy(u.machine, KERNEL_MACHINE);
     {
-        struct uts_ns *uts = &t->kernel->uts;
+        struct uts_ns *uts = task_uts_ns(t);
         MUTEX_GUARD(&uts->lock);
         memcpy(u.nodename, uts->nodename, sizeof(u.nodename));
         memcpy(u.domainname, uts->domainname, sizeof(u.domainname));
@@ -47,19 +48,19 @@ static long set_uts_name(struct task *t, char *name, gva_t addr, int length)
     int err = mm_copy_in(t->mm, new, addr, (size_t)length);
     if (err)
         return err;
-    MUTEX_GUARD(&t->kernel->uts.lock);
+    MUTEX_GUARD(&task_uts_ns(t)->lock);
     memcpy(name, new, sizeof(new));
     return 0;
 }
 
 SYSCALL(sethostname)
 {
-    return set_uts_name(t, t->kernel->uts.nodename, ARG_GVA(a, 0), ARG_INT(a, 1));
+    return set_uts_name(t, task_uts_ns(t)->nodename, ARG_GVA(a, 0), ARG_INT(a, 1));
 }
 
 SYSCALL(setdomainname)
 {
-    return set_uts_name(t, t->kernel->uts.domainname, ARG_GVA(a, 0), ARG_INT(a, 1));
+    return set_uts_name(t, task_uts_ns(t)->domainname, ARG_GVA(a, 0), ARG_INT(a, 1));
 }
 
 /* ---- size ---- */

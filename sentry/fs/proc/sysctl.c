@@ -3,6 +3,7 @@
  */
 #include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/ns.h"
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
@@ -35,26 +36,46 @@ static int show_uuid(UNUSED struct pseudo_ctx *c, struct text *out)
     return 0;
 }
 
+/* The names belong to the uts namespace of who looks. */
+static struct ns_set *reader_ns(struct pseudo_ctx *c)
+{
+    return c->reader ? task_get_ns(c->reader) : ns_set_get(c->k->ns);
+}
+
+static char *uts_field(struct pseudo_ctx *c, struct uts_ns *uts)
+{
+    return c->node->row->name[0] == 'd' ? uts->domainname : uts->nodename;
+}
+
 static int show_hostname(struct pseudo_ctx *c, struct text *out)
 {
-    bool domain = c->node->row->name[0] == 'd';
-    mutex_lock(&c->k->uts.lock);
-    text_add(out, "%s\n", domain ? c->k->uts.domainname : c->k->uts.nodename);
-    mutex_unlock(&c->k->uts.lock);
+    struct ns_set *set = reader_ns(c);
+    if (!set)
+        return -ESRCH;
+    {
+        MUTEX_GUARD(&set->uts->lock);
+        text_add(out, "%s\n", uts_field(c, set->uts));
+    }
+    ns_set_put(set);
     return 0;
 }
 
 static int store_hostname(struct pseudo_ctx *c, const char *data, size_t n)
 {
-    char *to = c->node->row->name[0] == 'd' ? c->k->uts.domainname : c->k->uts.nodename;
     if (c->reader && !task_capable(c->reader, CAP_SYS_ADMIN))
         return -EPERM;
+    struct ns_set *set = reader_ns(c);
+    if (!set)
+        return -ESRCH;
     if (n && data[n - 1] == '\n')
         n--;
-    mutex_lock(&c->k->uts.lock);
-    memset(to, 0, sizeof(c->k->uts.nodename));
-    memcpy(to, data, MIN(n, sizeof(c->k->uts.nodename) - 1));
-    mutex_unlock(&c->k->uts.lock);
+    {
+        char *to = uts_field(c, set->uts);
+        MUTEX_GUARD(&set->uts->lock);
+        memset(to, 0, sizeof(set->uts->nodename));
+        memcpy(to, data, MIN(n, sizeof(set->uts->nodename) - 1));
+    }
+    ns_set_put(set);
     return 0;
 }
 
