@@ -35,7 +35,7 @@ equal 'no CPU time in three seconds' $(($(cpu) - before)) 0
 check "hardly a wake-up: $(($(switches) - switched))" [ $(($(switches) - switched)) -le 5 ]
 size=$(pss)
 most=10240
-ldd "$picket" | grep -q 'lib[au]san' && most=1000000 # sanitizers have their own idea of memory
+ldd "$binary" | grep -q 'lib[au]san' && most=1000000 # sanitizers have their own idea of memory
 check "at most $most KiB: $size" [ "$size" -le $most ]
 kill -TERM $pid
 wait $pid

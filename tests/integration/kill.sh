@@ -14,7 +14,8 @@ start() {
 }
 
 start
-check 'there are stubs to kill' [ ${#all[@]} -gt 3 ]
+[ "$platform" = kvm ] || # where the sentry is the only process
+    check 'there are stubs to kill' [ ${#all[@]} -gt 3 ]
 kill -KILL $pid
 wait $pid
 check 'the sentry killed: no process stays' all_gone "${all[@]}"

@@ -12,12 +12,13 @@
 set -u
 export LC_ALL=C.UTF-8
 
-picket=$(readlink -f "${1:?usage: $0 PICKET}")
+binary=$(readlink -f "${1:?usage: $0 PICKET}")
+picket=$binary # what tests call: $binary, or a script that chooses the platform
 work=$(mktemp -d "${TMPDIR:-/tmp}/picket-integration.XXXXXX")
 platform=${PICKET_TEST_PLATFORM:-} # or what Picket chooses
 limit=${PICKET_TEST_LIMIT:-60} # seconds for one run
 failed=0 passed=0
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$work".picket*' EXIT
 cd "$work" || exit 1
 
 skip() {
@@ -27,6 +28,19 @@ skip() {
 
 if [ "$platform" = kvm ] && [ ! -w /dev/kvm ]; then
     skip "/dev/kvm cannot be used here"
+fi
+
+# With a platform, every "picket do" of a test runs on that one, whoever calls it. (A dash script: bash
+# would drop PS1.)
+if [ -n "$platform" ]; then
+    picket=$work.picket
+    ln -s "$binary" "$picket.binary"
+    cat >"$picket" <<END
+#!/bin/dash
+[ "\$1" != do ] || { shift; set -- do --platform=$platform "\$@"; }
+exec "\$0.binary" "\$@"
+END
+    chmod +x "$picket"
 fi
 
 need() {
@@ -69,7 +83,7 @@ contains() { # WHAT TEXT PART
 }
 
 sandbox() {
-    timeout -k 5 "$limit" "$picket" 'do' ${platform:+"--platform=$platform"} "$@"
+    timeout -k 5 "$limit" "$picket" 'do' "$@"
 }
 
 # Exit status of a command, its output thrown away.

@@ -4,6 +4,7 @@
 
 # By a name of its own, other sandboxes are told apart.
 ln -s "$picket" "$work/picket-many"
+ln -s "$binary" "$work/picket-many.binary"
 picket=$work/picket-many
 wrong=0
 for i in $(seq "${PICKET_MANY:-30}"); do
