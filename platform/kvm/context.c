@@ -251,7 +251,8 @@ static enum switch_reason explain(struct kvm_context *c, struct kvm_space *s,
     if (vector != VECTOR_PAGE_FAULT)
         return as_exception(c, s, (unsigned)vector, ac, ev);
     if (c->vm->syscall_keeps_cpl && f.rip == LSTAR_VA && v->run->s.regs.sregs.cr2 == LSTAR_VA) {
-        c->vm->saw_ring3_syscall = true;
+        if (!c->vm->saw_ring3_syscall)
+            c->vm->saw_ring3_syscall = true;
         return as_syscall(ac);
     }
     return page_fault(c, s, f.error, ev);

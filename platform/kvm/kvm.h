@@ -115,7 +115,7 @@ struct kvm_vm {
     bool sync_events;  /* KVM_RUN tells of exceptions that it has not delivered yet */
     size_t xsave_size; /* what KVM_GET_XSAVE2 gives */
     struct kvm_cpuid2 *cpuid;
-    bool saw_ring3_syscall; /* the self-test saw that: */
+    _Atomic bool saw_ring3_syscall; /* the self-test saw that: */
     bool syscall_keeps_cpl; /* SYSCALL arrives at LSTAR in ring 3: a software hypervisor */
 
     struct mutex lock;    /* PLATFORM_CPU */

@@ -349,7 +349,7 @@ START_TEST(test_monotonic_among_threads)
     pthread_t threads[4];
     for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &r), 0);
-    uint32_t seq = clk.params->seq;
+    uint32_t seq = VDSO_LOAD(clk.params->seq);
     int64_t start = host_ns(CLOCK_MONOTONIC);
     while (host_ns(CLOCK_MONOTONIC) - start < 300 * MS) {
         mutex_lock(&clk.lock);

@@ -96,7 +96,7 @@ START_TEST(nothing_stale)
 END_TEST
 
 static struct context *counter;
-static _Atomic bool stop_counting;
+static _Atomic bool stop_counting, interrupted;
 
 /* Counts in ring 3 without an exit; a fault only makes it try again. */
 static void *count_in_memory(void *arg)
@@ -112,6 +112,8 @@ static void *count_in_memory(void *arg)
         ck_assert_msg(r == SWITCH_FAULT || r == SWITCH_INTERRUPTED, "reason %d, signal %d at %#llx",
                       r, ev.info.si_signo, ac.regs.rip);
     }
+    while (!atomic_load(&interrupted))
+        usleep(100);
     counter->ops->release(counter);
     return NULL;
 }
@@ -142,6 +144,7 @@ START_TEST(no_write_after_protect)
     }
     atomic_store(&stop_counting, true);
     counter->ops->interrupt(counter);
+    atomic_store(&interrupted, true);
     pthread_join(t, NULL);
 }
 END_TEST
