@@ -116,7 +116,7 @@ struct kvm_vm {
     size_t xsave_size; /* what KVM_GET_XSAVE2 gives */
     struct kvm_cpuid2 *cpuid;
     _Atomic bool saw_ring3_syscall; /* the self-test saw that: */
-    bool syscall_keeps_cpl; /* SYSCALL arrives at LSTAR in ring 3: a software hypervisor */
+    bool syscall_keeps_cpl;         /* SYSCALL arrives at LSTAR in ring 3: a software hypervisor */
 
     struct mutex lock;    /* PLATFORM_CPU */
     char *arena;          /* ARENA_SIZE bytes, as the host sees them */
