@@ -35,6 +35,7 @@
     X(FILE, "vfs: flags and owner of a file description; its epoll links")                         \
     X(DCACHE, "vfs: dentry tree and hash")                                                         \
     X(INOTIFY, "inotify: all watches and queues")                                                  \
+    X(SECCOMP_NOTIFY, "seccomp: requests of a listener")                                           \
     X(HOST_EVENTS, "kernel: watched host descriptors; held while their queues are woken")          \
     X(WAIT_QUEUE, "kernel: a wait queue")                                                          \
     X(EPOLL_READY, "epoll: ready list; taken from wake-ups")                                       \

@@ -9,6 +9,7 @@
 #include "sentry/kernel/ns.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/process.h"
+#include "sentry/kernel/seccomp.h"
 #include "sentry/vfs/vfs.h"
 #include <linux/capability.h>
 #include <sched.h>
@@ -181,7 +182,7 @@ static void clone_attributes(struct task *t, struct task *child, const struct cl
     child->exe = t->exe ? file_get(t->exe) : NULL;
     memcpy(child->comm, t->comm, sizeof(child->comm));
     child->blocked = t->blocked;
-    child->no_new_privs = t->no_new_privs;
+    child->no_new_privs = atomic_load(&t->no_new_privs);
     child->personality = t->personality;
     child->nice = atomic_load(&t->nice);
     child->timer_slack_ns = child->default_timer_slack_ns = t->timer_slack_ns;
@@ -277,6 +278,7 @@ static long enter_tree(struct task *t, struct task *child, uint64_t flags)
     if (!pid)
         return -EAGAIN;
     bool is_process = child->tg != t->tg;
+    seccomp_inherit(child, t);
     task_attach(child, pid);
     if (is_process)
         link_to_parent(t, child->tg, flags);

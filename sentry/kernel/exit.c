@@ -11,6 +11,7 @@
 #include "sentry/kernel/ns.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/process.h"
+#include "sentry/kernel/seccomp.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/tty/tty.h"
 #include "sentry/vfs/vfs.h"
@@ -309,6 +310,7 @@ void task_exit(struct task *t)
     mark_exiting(t);
     task_release_user_state(t);
     vfork_release(t);
+    seccomp_exit(t);
     task_usage_end(t);
     release_context(t);
     release_memory(t);

@@ -10,6 +10,7 @@
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/ns.h"
 #include "sentry/kernel/process.h"
+#include "sentry/kernel/seccomp.h"
 #include "sentry/kernel/timer.h"
 #include "sentry/loader/loader.h"
 #include "sentry/syscalls/syscalls.h"
@@ -80,6 +81,7 @@ static int host_thread_budget(void)
 static int create_services(struct kernel *k)
 {
     k->boot_monotonic = ktime_now();
+    k->seccomp_logged = SECCOMP_LOGGED_DEFAULT;
     k->ncpus = get_nprocs();
     k->max_host_threads = host_thread_budget();
     k->max_tasks = MIN(k->max_host_threads / 2, MAX_TASKS);

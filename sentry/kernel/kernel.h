@@ -94,6 +94,7 @@ struct kernel {
     int64_t boot_monotonic;      /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
     int ncpus;                   /* that applications see */
     struct strace_config *strace;
+    _Atomic uint32_t seccomp_logged;        /* actions that may be logged: seccomp.h */
     _Atomic uint64_t unimplemented_seen[8]; /* bitmap: a call that is missing is logged once */
 };
 

@@ -152,8 +152,9 @@ struct task {
     struct context *context; /* under task.lock */
     struct arch_context arch;
     _Atomic uint32_t work; /* TASK_WORK_* : looked at before each return to the application */
-    _Atomic int state;     /* enum task_state */
-    _Atomic bool stopped;  /* asleep because the process is stopped */
+    _Atomic uint32_t syscall_work; /* SYSCALL_WORK_* : looked at before each system call */
+    _Atomic int state;             /* enum task_state */
+    _Atomic bool stopped;          /* asleep because the process is stopped */
 
     /* Sleeping: see wait.c. */
     _Atomic uint32_t wake_token;
@@ -182,15 +183,17 @@ struct task {
     bool left;                /* TASK_TREE: gone but for its number */
     int exit_code;            /* wait status */
     int pdeath_signal;        /* TASK_TREE */
-    bool no_new_privs;
+    _Atomic bool no_new_privs;
     uint32_t personality;
     _Atomic int nice;
     _Atomic int sched_policy, sched_priority;
     _Atomic bool sched_reset_on_fork;
     uint64_t timer_slack_ns, default_timer_slack_ns;
     _Atomic uint64_t cpuset[TASK_CPUSET_WORDS];
-    struct seccomp_filter *seccomp;
-    void *strace; /* state of the strace printer for this task */
+    _Atomic(struct seccomp_filter *) seccomp; /* SIGHAND, see seccomp.h; so the next two */
+    _Atomic int seccomp_mode;                 /* SECCOMP_MODE_* */
+    _Atomic int seccomp_filters;              /* how many */
+    void *strace;                             /* state of the strace printer for this task */
 
     /* Accounting. Own thread writes, anyone reads. */
     int64_t start_time;                        /* ns of CLOCK_BOOTTIME */
@@ -203,6 +206,8 @@ struct task {
 #define TASK_WORK_STOP 2u
 #define TASK_WORK_EXIT 4u   /* the group is ending, or another task execs */
 #define TASK_WORK_NOTIFY 8u /* the parent must hear of a stop or continue */
+
+#define SYSCALL_WORK_SECCOMP 1u
 
 /*
  * The task that the calling host thread serves; NULL on other threads (timers, boot). For what

@@ -6,6 +6,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/process.h"
 #include "sentry/kernel/signal.h"
+#include "sentry/kernel/syscall_work.h"
 #include "sentry/syscalls/syscalls.h"
 #include <string.h>
 #include <time.h>
@@ -20,13 +21,12 @@
 static void handle_syscall(struct task *t)
 {
     struct user_regs_struct *regs = &t->arch.regs;
-    struct sysargs args = {{regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9}};
     t->syscall_nr = regs->orig_rax;
     t->in_syscall = true;
-    long result = syscall_dispatch(t, t->syscall_nr, &args);
-    /* rt_sigreturn and exec have set all registers themselves. */
-    if (t->in_syscall)
-        arch_set_return(&t->arch, result);
+    if (unlikely(atomic_load_explicit(&t->syscall_work, memory_order_relaxed)))
+        syscall_watched(t);
+    else
+        syscall_make(t);
     /* The platform's host must not take this for a system call of its own to restart. */
     regs->orig_rax = (unsigned long)-1;
 }

@@ -1,6 +1,7 @@
 /*
  * prctl(2), arch_prctl(2), personality(2).
  */
+#include "sentry/syscalls/prctl.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
@@ -224,7 +225,9 @@ SYSCALL(prctl)
     case PR_GET_NO_NEW_PRIVS:
         return rest_is_zero(a, 1) ? t->no_new_privs : -EINVAL;
     case PR_GET_SECCOMP:
-        return 0;
+        return atomic_load(&t->seccomp_mode);
+    case PR_SET_SECCOMP:
+        return prctl_set_seccomp(t, arg, ARG_GVA(a, 2));
     case PR_GET_TSC:
         return copy_out_int(t, arg, PR_TSC_ENABLE);
     case PR_SET_TSC:

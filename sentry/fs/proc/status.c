@@ -314,7 +314,7 @@ static void put_status(struct pseudo_ctx *c, struct task *t, struct text *out)
     text_add(out, "SigIgn:\t%016" PRIx64 "\nSigCgt:\t%016" PRIx64 "\n", s.ignored, s.caught);
     put_caps(t, out);
     text_add(out, "NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%d\n", t->no_new_privs,
-             t->seccomp ? 2 : 0, t->seccomp ? 1 : 0);
+             atomic_load(&t->seccomp_mode), atomic_load(&t->seccomp_filters));
     text_add(out, "Speculation_Store_Bypass:\tvulnerable\n"
                   "SpeculationIndirectBranch:\tconditional enabled\n");
     put_cpus(c, t, out);

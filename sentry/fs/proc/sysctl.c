@@ -4,6 +4,7 @@
 #include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/ns.h"
+#include "sentry/kernel/seccomp.h"
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
@@ -85,6 +86,52 @@ static int show_threads_max(struct pseudo_ctx *c, struct text *out)
     return 0;
 }
 
+/* ---- seccomp ---- */
+
+static int show_seccomp_actions(struct pseudo_ctx *c, struct text *out)
+{
+    bool all = c->node->row->arg != NULL, first = true;
+    uint32_t logged = atomic_load(&c->k->seccomp_logged);
+    for (unsigned n = 0; n < SECCOMP_ACTIONS; n++) {
+        if (!all && !(logged >> n & 1))
+            continue;
+        text_add(out, first ? "%s" : " %s", seccomp_action_name(n));
+        first = false;
+    }
+    text_add(out, "\n");
+    return 0;
+}
+
+static int seccomp_action_named(const char *name)
+{
+    /* The last one, allow, is never logged. */
+    for (int n = 0; n < SECCOMP_ACTIONS - 1; n++) {
+        if (strcmp(name, seccomp_action_name((unsigned)n)) == 0)
+            return n;
+    }
+    return -EINVAL;
+}
+
+static int store_seccomp_logged(struct pseudo_ctx *c, const char *data, size_t n)
+{
+    char names[256], *save;
+    uint32_t logged = 0;
+    if (c->reader && !task_capable(c->reader, CAP_SYS_ADMIN))
+        return -EPERM;
+    if (n >= sizeof(names))
+        return -EINVAL;
+    memcpy(names, data, n);
+    names[n] = '\0';
+    for (char *name = strtok_r(names, " \n", &save); name; name = strtok_r(NULL, " \n", &save)) {
+        int action = seccomp_action_named(name);
+        if (action < 0)
+            return action;
+        logged |= 1u << action;
+    }
+    atomic_store(&c->k->seccomp_logged, logged);
+    return 0;
+}
+
 /* ---- vm: what the memory managers look at ---- */
 
 static int store_number(const char *data, unsigned long max, unsigned long *out)
@@ -144,8 +191,12 @@ static const struct pseudo_row random_rows[] = {
     {.name = NULL},
 };
 
-static const struct pseudo_row yama_rows[] = {
-    PSEUDO_CONST("ptrace_scope", "0\n"),
+static const struct pseudo_row seccomp_rows[] = {
+    {.name = "actions_avail", .mode = S_IFREG | 0444, .show = show_seccomp_actions, .arg = "all"},
+    {.name = "actions_logged",
+     .mode = S_IFREG | 0644,
+     .show = show_seccomp_actions,
+     .store = store_seccomp_logged},
     {.name = NULL},
 };
 
@@ -179,6 +230,7 @@ static const struct pseudo_row kernel_rows[] = {
     PSEUDO_DIR("random", random_rows),
     PSEUDO_CONST("randomize_va_space", "2\n"),
     PSEUDO_CONST("sched_child_runs_first", "0\n"),
+    PSEUDO_DIR("seccomp", seccomp_rows),
     PSEUDO_CONST("sem", "32000\t1024000000\t500\t32000\n"),
     PSEUDO_CONST("shmall", "18446744073692774399\n"),
     PSEUDO_CONST("shmmax", "18446744073692774399\n"),
@@ -187,7 +239,6 @@ static const struct pseudo_row kernel_rows[] = {
     PSEUDO_FILE("threads-max", show_threads_max),
     PSEUDO_CONST("unprivileged_bpf_disabled", "2\n"),
     PSEUDO_CONST("version", KERNEL_VERSION "\n"),
-    PSEUDO_DIR("yama", yama_rows),
     {.name = NULL},
 };
 
