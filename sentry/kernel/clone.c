@@ -68,8 +68,10 @@ static int check_flags(struct task *t, const struct clone_request *rq)
         ((f & CLONE_THREAD) && (f & (CLONE_NEWUSER | CLONE_NEWPID))) ||
         ((f & CLONE_PARENT) && t->tg == t->kernel->init))
         return -EINVAL;
-    /* There are no namespaces but the first ones: as in a kernel that was built without. */
-    if (f & CLONE_NAMESPACES) {
+    if (f & CLONE_NEWNS && !task_capable(t, CAP_SYS_ADMIN))
+        return -EPERM;
+    /* Of the others only the first ones are there: as in a kernel that was built without. */
+    if (f & CLONE_NAMESPACES & ~(uint64_t)CLONE_NEWNS) {
         bool privileged = task_capable(t, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER);
         return privileged ? -EINVAL : -EPERM;
     }
@@ -147,7 +149,9 @@ static int clone_files(struct task *t, struct task *child, uint64_t flags)
             return err;
     }
     child->fs = flags & CLONE_FS ? fs_context_get(t->fs) : fs_context_copy(t->fs);
-    return child->fs ? 0 : -ENOMEM;
+    if (!child->fs)
+        return -ENOMEM;
+    return flags & CLONE_NEWNS ? mount_ns_unshare(child->fs, false) : 0;
 }
 
 static int clone_registers(struct task *t, struct task *child, const struct clone_request *rq)

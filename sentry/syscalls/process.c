@@ -124,6 +124,25 @@ SYSCALL(clone3)
     return task_clone(t, &rq);
 }
 
+static int unshare_fs(struct task *t, bool new_mounts)
+{
+    struct fs_context *copy = fs_context_copy(t->fs), *old;
+    int err = copy ? 0 : -ENOMEM;
+    if (!err && new_mounts)
+        err = mount_ns_unshare(copy, false);
+    if (err) {
+        fs_context_put(copy);
+        return err;
+    }
+    {
+        MUTEX_GUARD(&t->lock);
+        old = t->fs;
+        t->fs = copy;
+    }
+    fs_context_put(old);
+    return 0;
+}
+
 SYSCALL(unshare)
 {
     uint64_t flags = a->a[0];
@@ -132,20 +151,16 @@ SYSCALL(unshare)
     const uint64_t process = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
     if (flags & ~(namespaces | process | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM))
         return -EINVAL;
-    if (flags & namespaces)
+    if (flags & namespaces & ~(uint64_t)CLONE_NEWNS)
         return (flags & CLONE_NEWUSER) || task_capable(t, CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
+    if (flags & CLONE_NEWNS && !task_capable(t, CAP_SYS_ADMIN))
+        return -EPERM;
     if ((flags & process) && t->tg->ntasks > 1)
         return -EINVAL;
-    if (flags & CLONE_FS) {
-        struct fs_context *copy = fs_context_copy(t->fs), *old;
-        if (!copy)
-            return -ENOMEM;
-        {
-            MUTEX_GUARD(&t->lock);
-            old = t->fs;
-            t->fs = copy;
-        }
-        fs_context_put(old);
+    if (flags & (CLONE_FS | CLONE_NEWNS)) {
+        int err = unshare_fs(t, flags & CLONE_NEWNS);
+        if (err)
+            return err;
     }
     return flags & CLONE_FILES ? fd_table_unshare(t) : 0;
 }

@@ -67,6 +67,7 @@ int vfs_create(struct kernel *k)
     mutex_init(&v->epoll_graph, LOCK_EPOLL_GRAPH);
     mutex_init(&v->inotify_lock, LOCK_INOTIFY);
     list_init(&v->inotify_instances);
+    list_init(&v->mount_namespaces);
     k->vfs = v;
     int err = dcache_create(&v->dcache, DCACHE_LIMIT);
     if (!err)
@@ -79,10 +80,8 @@ int vfs_create(struct kernel *k)
     v->unix_names = unix_names_create();
     if (!v->anon_sb || !v->pipe_sb || !v->sock_sb || !v->unix_names)
         return -ENOMEM;
-    v->anon_mnt = mount_alloc(v, v->anon_sb, v->anon_sb->root, 0, "anon_inodefs");
-    if (!v->anon_mnt)
-        return -ENOMEM;
-    return mount_ns_create(v, &v->root_ns);
+    err = mount_alloc(v, v->anon_sb, v->anon_sb->root, 0, "anon_inodefs", &v->anon_mnt);
+    return err ? err : mount_ns_create(v, false, &v->root_ns);
 }
 
 void vfs_destroy(struct vfs *v)
@@ -91,7 +90,8 @@ void vfs_destroy(struct vfs *v)
         return;
     struct super_block *shm = v->shm_sb;
     if (v->root_ns)
-        mount_ns_destroy(v->root_ns);
+        mount_ns_empty(v->root_ns);
+    mount_ns_put(v->root_ns);
     mount_put(v->anon_mnt);
     if (v->anon_sb)
         super_put(v->anon_sb);

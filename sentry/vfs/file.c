@@ -132,8 +132,10 @@ void file_put(struct file *f)
         epoll_forget(f);
     if (f->ops->release)
         f->ops->release(f);
-    if (f->holds_write)
+    if (f->holds_write) {
         inode_put_write(f->inode);
+        atomic_fetch_sub(&f->path.mnt->writers, 1);
+    }
     if (f->denies_write)
         inode_allow_write(f->inode);
     free(f->owner);

@@ -6,6 +6,7 @@
 
 #include "sentry/kernel/cred.h"
 #include "sentry/kernel/errno.h"
+#include "sentry/vfs/mount.h"
 #include "sentry/vfs/vfs.h"
 #include <limits.h>
 #include <stdio.h>
@@ -81,50 +82,6 @@ int file_remove_privs(struct file *f);
 
 /* k->vfs without any mount. */
 int vfs_create(struct kernel *k);
-
-/* ---- mount.c ---- */
-
-struct mount_ns {
-    struct refcount ref;
-    struct vfs *vfs;
-    struct mount *root;
-};
-
-void mount_get(struct mount *m);
-void mount_put(struct mount *m);
-/* While p is a mount point, goes to the root of what is mounted there. Pre: dcache lock held; no
- * references move. Returns whether anything was crossed. */
-bool mount_cross_down(struct path_ref *p);
-/* While p is the root of a mount that has a parent, goes to its mount point. As above. */
-bool mount_cross_up(struct path_ref *p);
-struct mount *mount_alloc(struct vfs *v, struct super_block *sb, struct dentry *root,
-                          unsigned flags, const char *source);
-int mount_ns_create(struct vfs *v, struct mount_ns **out);
-void mount_ns_destroy(struct mount_ns *ns);
-/* Puts m (one reference, taken over) on top of at; m becomes the root of ns if at is NULL. */
-int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at);
-/* vfs_mount of a part of sb: only `root` and what is below it shows. */
-int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *root,
-                 const struct path_ref *mountpoint, unsigned flags, const char *source);
-/* The mount after m in the tree below top, parents before children and older siblings first; the
- * second one leaves out what is below m. NULL: m was the last. Nests as deep as anybody likes, so
- * nothing here is recursive. Pre: mount_lock or the dcache lock held. */
-struct mount *mount_next(const struct mount *m, const struct mount *top);
-struct mount *mount_next_skip(const struct mount *m, const struct mount *top);
-/* Takes m off the tree, with all that is mounted below it. The parent link goes, so that ".." from
- * inside ends at the mount's root. Pre: mount_lock held. The tree's reference goes. */
-void mount_unlink(struct mount *m);
-/* mount(2), umount2(2), pivot_root(2): the caller has CAP_SYS_ADMIN. data: NULL or a string. */
-int vfs_do_mount(struct task *t, const char *source, const char *target, const char *type,
-                 unsigned long flags, const char *data);
-int vfs_umount(struct task *t, const char *target, int flags);
-int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old);
-/* Every file system that is mounted. */
-void vfs_sync_all(struct vfs *v);
-/* The root of a mount of the file system with that device number; reference given. -EINVAL. */
-int vfs_find_dev(struct vfs *v, dev_t dev, struct path_ref *out);
-/* 0, or -EROFS: both the mount and the super block allow writes. */
-int mount_want_write(const struct mount *m);
 
 /* ---- namei.c ---- */
 

@@ -1,5 +1,5 @@
 /*
- * The mount tree of a namespace.
+ * Mounts, and the trees that they form.
  *
  *      mount (root fs)                    A mount point is a dentry; the mount on it hangs in its
  *        |- mount at /proc                parent mount's list of children. A path is (mount,
@@ -7,15 +7,14 @@
  *        |    `- mount at /dev/shm        (child, child's root) and back.
  *
  * A mount holds its super block (active), root and mount point, and its parent; the tree holds one
- * reference on each mount that is attached. Links change with mount_lock and the dcache lock held,
- * and are read with either. See mount_calls.c for mount(2) and its kin.
+ * reference on each mount that is in it. See mount_calls.c for mount(2) and its kin.
  */
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
 #include <stdlib.h>
 #include <string.h>
 
-/* As the sysctl fs.mount-max: recursive binds double what is there. */
+/* As the sysctl fs.mount-max: recursive binds and propagation double what is there. */
 #define MOUNT_MAX 100000
 
 void mount_get(struct mount *m)
@@ -25,8 +24,11 @@ void mount_get(struct mount *m)
 
 void mount_put(struct mount *m)
 {
+    if (m && unlikely(m->expiring))
+        m->expiring = false;
     while (m && ref_put(&m->ref)) {
         struct mount *parent = m->parent;
+        atomic_fetch_sub(&m->sb->kernel->vfs->nmounts, 1);
         if (m->mountpoint)
             dentry_put(m->mountpoint);
         dentry_put(m->root);
@@ -53,18 +55,24 @@ void path_put(struct path_ref *p)
         mount_put(old.mnt);
 }
 
-struct mount *mount_alloc(struct vfs *v, struct super_block *sb, struct dentry *root,
-                          unsigned flags, const char *source)
+int mount_alloc(struct vfs *v, struct super_block *sb, struct dentry *root, unsigned flags,
+                const char *source, struct mount **out)
 {
     struct mount *m = calloc(1, sizeof *m);
-    if (!m)
-        return NULL;
-    m->source = strdup(source ? source : "none");
-    if (!m->source) {
+    char *name = strdup(source ? source : "none");
+    if (!m || !name) {
+        free(name);
         free(m);
-        return NULL;
+        return -ENOMEM;
+    }
+    if (atomic_fetch_add(&v->nmounts, 1) >= MOUNT_MAX) {
+        atomic_fetch_sub(&v->nmounts, 1);
+        free(name);
+        free(m);
+        return -ENOSPC;
     }
     ref_init(&m->ref);
+    m->source = name;
     m->sb = super_get(sb);
     dentry_get(root);
     m->root = root;
@@ -72,21 +80,16 @@ struct mount *mount_alloc(struct vfs *v, struct super_block *sb, struct dentry *
     m->id = (int)(atomic_fetch_add(&v->next_mount_id, 1) + 1);
     list_init(&m->children);
     list_init(&m->sibling);
-    return m;
-}
-
-int mount_ns_create(struct vfs *v, struct mount_ns **out)
-{
-    struct mount_ns *ns = calloc(1, sizeof *ns);
-    if (!ns)
-        return -ENOMEM;
-    ref_init(&ns->ref);
-    ns->vfs = v;
-    *out = ns;
+    list_init(&m->peer);
+    list_init(&m->slave);
+    list_init(&m->work);
+    *out = m;
     return 0;
 }
 
-static struct mount *mount_at(const struct path_ref *p)
+/* ---- crossing ---- */
+
+struct mount *mount_over(const struct path_ref *p)
 {
     struct mount *m;
     if (!p->dentry->mounts)
@@ -101,7 +104,7 @@ bool mount_cross_down(struct path_ref *p)
 {
     bool crossed = false;
     struct mount *m;
-    while ((m = mount_at(p))) {
+    while ((m = mount_over(p))) {
         p->mnt = m;
         p->dentry = m->root;
         crossed = true;
@@ -120,36 +123,7 @@ bool mount_cross_up(struct path_ref *p)
     return crossed;
 }
 
-int mount_want_write(const struct mount *m)
-{
-    return m && m->flags & MS_RDONLY ? -EROFS : 0;
-}
-
-/* Pre: mount_lock held. */
-int mount_attach(struct mount_ns *ns, struct mount *m, const struct path_ref *at)
-{
-    struct dcache *dc = ns->vfs->dcache;
-    if (ns->vfs->nmounts >= MOUNT_MAX)
-        return -ENOSPC;
-    if (!at) {
-        m->ns = ns;
-        ns->root = m;
-        ns->vfs->nmounts++;
-        return 0;
-    }
-    if (d_is_dir(at->dentry) != d_is_dir(m->root))
-        return -ENOTDIR;
-    path_get(at);
-    rwlock_write(&dc->lock);
-    ns->vfs->nmounts++;
-    m->ns = ns;
-    m->parent = at->mnt;
-    m->mountpoint = at->dentry;
-    at->dentry->mounts++;
-    list_add(&at->mnt->children, &m->sibling);
-    rwlock_unlock(&dc->lock);
-    return 0;
-}
+/* ---- walking a tree ---- */
 
 struct mount *mount_next_skip(const struct mount *m, const struct mount *top)
 {
@@ -166,22 +140,85 @@ struct mount *mount_next(const struct mount *m, const struct mount *top)
     return mount_next_skip(m, top);
 }
 
-/* Pre: no children. */
-static void unlink_leaf(struct mount *m)
+bool mount_is_below(const struct mount *m, const struct mount *top)
 {
-    struct vfs *v = m->ns->vfs;
-    rwlock_write(&v->dcache->lock);
+    while (m && m != top)
+        m = m->parent;
+    return m == top;
+}
+
+bool mount_is_root(const struct path_ref *p, const struct mount_ns *ns)
+{
+    return p->mnt->ns == ns && p->dentry == p->mnt->root;
+}
+
+/* ---- links ---- */
+
+static struct dcache *dcache_of_mount(const struct mount *m)
+{
+    return m->sb->kernel->vfs->dcache;
+}
+
+/* Pre: dcache lock held for writing. m takes references on `at`. */
+static void link_locked(struct mount *m, const struct path_ref *at)
+{
+    path_get(at);
+    m->parent = at->mnt;
+    m->mountpoint = at->dentry;
+    at->dentry->mounts++;
+    list_add(&at->mnt->children, &m->sibling);
+}
+
+/* Pre: as above. Returns the references that m held. */
+static struct path_ref unlink_locked(struct mount *m)
+{
     struct path_ref at = {.mnt = m->parent, .dentry = m->mountpoint};
     list_del(&m->sibling);
     if (m->mountpoint)
         m->mountpoint->mounts--;
     m->parent = NULL;
     m->mountpoint = NULL;
-    m->ns = NULL;
-    rwlock_unlock(&v->dcache->lock);
-    v->nmounts--;
+    return at;
+}
+
+void mount_link(struct mount *m, const struct path_ref *at)
+{
+    struct dcache *dc = dcache_of_mount(m);
+    rwlock_write(&dc->lock);
+    link_locked(m, at);
+    rwlock_unlock(&dc->lock);
+}
+
+void mount_link_beneath(struct mount *m, const struct path_ref *at)
+{
+    struct dcache *dc = dcache_of_mount(m);
+    struct path_ref top = {.mnt = m, .dentry = m->root}, old = {0};
+    rwlock_write(&dc->lock);
+    struct mount *cover = mount_over(at);
+    if (cover)
+        old = unlink_locked(cover);
+    link_locked(m, at);
+    if (cover) {
+        mount_cross_down(&top);
+        link_locked(cover, &top);
+    }
+    rwlock_unlock(&dc->lock);
+    path_put(&old);
+}
+
+void mount_unhang(struct mount *m)
+{
+    struct dcache *dc = dcache_of_mount(m);
+    rwlock_write(&dc->lock);
+    struct path_ref at = unlink_locked(m);
+    rwlock_unlock(&dc->lock);
     path_put(&at);
-    mount_put(m);
+}
+
+void mount_set_ns(struct mount *m, struct mount_ns *ns)
+{
+    for (struct mount *i = m; i; i = mount_next(i, m))
+        i->ns = ns;
 }
 
 void mount_unlink(struct mount *m)
@@ -190,34 +227,138 @@ void mount_unlink(struct mount *m)
     do {
         for (leaf = m; !list_empty(&leaf->children);)
             leaf = list_first(&leaf->children, struct mount, sibling);
-        unlink_leaf(leaf);
+        if (leaf->ns && leaf->ns->root == leaf)
+            leaf->ns->root = NULL;
+        leaf->ns = NULL;
+        mount_make_private(leaf);
+        mount_unhang(leaf);
+        mount_put(leaf); /* m itself lives on for the comparison: it is not touched after */
     } while (leaf != m);
 }
 
-void mount_ns_destroy(struct mount_ns *ns)
+/* ---- namespaces ---- */
+
+int mount_ns_create(struct vfs *v, bool anonymous, struct mount_ns **out)
 {
+    struct mount_ns *ns = calloc(1, sizeof *ns);
+    if (!ns)
+        return -ENOMEM;
+    ref_init(&ns->ref);
+    ns->vfs = v;
+    ns->anonymous = anonymous;
+    list_init(&ns->link);
+    if (!anonymous) {
+        MUTEX_GUARD(&v->mount_lock);
+        list_add_tail(&v->mount_namespaces, &ns->link);
+    }
+    *out = ns;
+    return 0;
+}
+
+struct mount_ns *mount_ns_get(struct mount_ns *ns)
+{
+    ref_get(&ns->ref);
+    return ns;
+}
+
+void mount_ns_empty(struct mount_ns *ns)
+{
+    MUTEX_GUARD(&ns->vfs->mount_lock);
     if (ns->root)
         mount_unlink(ns->root);
+}
+
+void mount_ns_put(struct mount_ns *ns)
+{
+    if (!ns || !ref_put(&ns->ref))
+        return;
+    mount_ns_empty(ns);
+    {
+        MUTEX_GUARD(&ns->vfs->mount_lock);
+        list_del(&ns->link);
+    }
     free(ns);
 }
 
-int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *root,
-                 const struct path_ref *mountpoint, unsigned flags, const char *source)
+/* The copy of m in the tree `copy`, which has the shape of the tree `from`. */
+static struct mount *counterpart(struct mount *m, struct mount *from, struct mount *copy)
 {
-    struct mount *m = mount_alloc(ns->vfs, sb, root, flags, source);
-    super_put(sb);
-    if (!m)
-        return -ENOMEM;
-    mutex_lock(&ns->vfs->mount_lock);
-    int err = mount_attach(ns, m, mountpoint);
-    mutex_unlock(&ns->vfs->mount_lock);
+    struct mount *c = copy;
+    for (struct mount *i = from; i && c; i = mount_next(i, from), c = mount_next(c, copy))
+        if (i == m)
+            return c;
+    return NULL;
+}
+
+/* The path in the copied tree; where the mount was not copied, its root. */
+static struct path_ref moved_path(const struct path_ref *p, struct mount *from, struct mount *copy)
+{
+    struct mount *m = counterpart(p->mnt, from, copy);
+    struct path_ref to = {.mnt = m ? m : p->mnt, .dentry = p->dentry};
+    path_get(&to);
+    return to;
+}
+
+static void fs_context_stand(struct fs_context *fs, struct mount_ns *ns, struct path_ref root,
+                             struct path_ref cwd)
+{
+    struct path_ref old_root, old_cwd;
+    struct mount_ns *old;
+    mutex_lock(&fs->lock);
+    old_root = fs->root;
+    old_cwd = fs->cwd;
+    old = fs->ns;
+    fs->root = root;
+    fs->cwd = cwd;
+    fs->ns = ns;
+    mutex_unlock(&fs->lock);
+    path_put(&old_root);
+    path_put(&old_cwd);
+    mount_ns_put(old);
+}
+
+int mount_ns_unshare(struct fs_context *fs, bool slave)
+{
+    struct mount_ns *ns, *old = fs->ns;
+    struct vfs *v = old->vfs;
+    struct mount *copy = NULL;
+    struct path_ref root = {0}, cwd = {0};
+    int err = mount_ns_create(v, false, &ns);
     if (err)
-        mount_put(m);
+        return err;
+    {
+        MUTEX_GUARD(&v->mount_lock);
+        unsigned how = MOUNT_COPY_UNBINDABLE | (slave ? MOUNT_COPY_SLAVE : 0);
+        err = old->root ? mount_copy_tree(old->root, old->root->root, how, &copy) : -EINVAL;
+        if (!err) {
+            mount_set_ns(copy, ns);
+            ns->root = copy;
+            root = moved_path(&fs->root, old->root, copy);
+            cwd = moved_path(&fs->cwd, old->root, copy);
+        }
+    }
+    if (err)
+        mount_ns_put(ns);
+    else
+        fs_context_stand(fs, ns, root, cwd);
     return err;
 }
 
-int vfs_mount(struct mount_ns *ns, struct super_block *sb, struct path_ref *mountpoint,
-              unsigned flags, const char *source)
+int mount_ns_enter(struct fs_context *fs, struct mount_ns *ns)
 {
-    return vfs_mount_at(ns, sb, sb->root, mountpoint, flags, source);
+    struct vfs *v = ns->vfs;
+    struct path_ref root;
+    {
+        MUTEX_GUARD(&v->mount_lock);
+        if (!ns->root)
+            return -EINVAL;
+        root = (struct path_ref){.mnt = ns->root, .dentry = ns->root->root};
+        rwlock_read(&v->dcache->lock);
+        mount_cross_down(&root);
+        path_get(&root);
+        path_get(&root);
+        rwlock_unlock(&v->dcache->lock);
+    }
+    fs_context_stand(fs, mount_ns_get(ns), root, root);
+    return 0;
 }

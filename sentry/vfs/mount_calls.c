@@ -1,8 +1,6 @@
 /*
- * What mount(2), umount2(2) and pivot_root(2) do to the tree. All mounts are private: nothing
- * propagates.
+ * What mount(2), umount2(2) and pivot_root(2) do to the trees.
  */
-#include "sentry/fs/devpts/devpts.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
 #include <stdlib.h>
@@ -12,207 +10,146 @@
 #define MOUNT_FLAGS                                                                                \
     (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME |     \
      MS_STRICTATIME | MS_NOSYMFOLLOW)
+#define ATIME_FLAGS (MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME)
 #define PROPAGATION_FLAGS (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE)
+#ifndef MS_NOUSER
+#define MS_NOUSER (1ul << 31)
+#endif
 
-static unsigned mount_flags(unsigned long flags)
+unsigned mount_flags(unsigned long flags)
 {
-    unsigned f = (unsigned)flags & MOUNT_FLAGS;
-    return f & (MS_NOATIME | MS_STRICTATIME) ? f & ~(unsigned)MS_RELATIME : f | MS_RELATIME;
+    unsigned f = (unsigned)flags & MOUNT_FLAGS & ~(unsigned)MS_RELATIME;
+    if (f & MS_STRICTATIME)
+        return f & ~(unsigned)MS_NOATIME;
+    return f & MS_NOATIME ? f : f | MS_RELATIME;
 }
 
-/* ---- file systems by name ---- */
+/* ---- places ---- */
 
-/* "size=10%" or "size=64m" of tmpfs; 0 if not given. */
-static int parse_size(const char *s, uint64_t total, uint64_t *out)
+/*
+ * Begins a change at *p, which may have been covered since it was looked up: goes on top. On 0
+ * mount_lock is held. -ENOENT: a directory that was removed can carry nothing.
+ */
+static int place_lock(struct vfs *v, struct path_ref *p)
 {
-    char *end;
-    if (*s < '0' || *s > '9')
-        return -EINVAL;
-    errno = 0;
-    uint64_t n = strtoull(s, &end, 0);
-    unsigned shift = 0;
-    if (*end == '%') {
-        *out = n <= 1000 ? total / 100 * n : 0;
-        return n <= 1000 && !end[1] ? 0 : -EINVAL;
-    }
-    if (*end) {
-        const char *units = "kmgt", *u = strchr(units, *end | 0x20);
-        if (!u || end[1])
-            return -EINVAL;
-        shift = 10 * (unsigned)(u - units + 1);
-    }
-    if (errno || n > UINT64_MAX >> shift)
-        return -EINVAL;
-    *out = n << shift;
-    return 0;
-}
-
-struct tmpfs_options {
-    uint64_t size;
-    uint32_t mode;
-};
-
-static int parse_tmpfs_option(struct kernel *k, const char *option, struct tmpfs_options *o)
-{
-    if (strncmp(option, "size=", 5) == 0)
-        return parse_size(option + 5, k->mm_config.total_memory, &o->size);
-    if (strncmp(option, "mode=", 5) == 0) {
-        char *end;
-        unsigned long mode = strtoul(option + 5, &end, 8);
-        o->mode = (uint32_t)mode & 07777;
-        return *end || end == option + 5 ? -EINVAL : 0;
-    }
-    /* Limits that we do not have, and what tmpfs does anyway. */
-    static const char *const known[] = {"nr_inodes=", "nr_blocks=", "uid=0", "gid=", "huge="};
-    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-        if (strncmp(option, known[i], strlen(known[i])) == 0)
-            return 0;
-    return -EINVAL;
-}
-
-static int mount_tmpfs(struct kernel *k, UNUSED const char *source, const char *data,
-                       struct super_block **out)
-{
-    struct tmpfs_options o = {.size = k->mm_config.total_memory / 2, .mode = 01777};
-    char *copy = strdup(data ? data : ""), *save = NULL;
-    if (!copy)
-        return -ENOMEM;
-    int err = 0;
-    for (char *s = strtok_r(copy, ",", &save); s && !err; s = strtok_r(NULL, ",", &save))
-        err = parse_tmpfs_option(k, s, &o);
-    free(copy);
-    return err ? err : tmpfs_create(k, o.mode, o.size, out);
-}
-
-static int mount_proc(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
-                      struct super_block **out)
-{
-    return procfs_create(k, out);
-}
-static int mount_sysfs(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
-                       struct super_block **out)
-{
-    return sysfs_create(k, out);
-}
-static int mount_devtmpfs(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
-                          struct super_block **out)
-{
-    return devfs_create(k, out);
-}
-
-static int mount_devpts(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
-                        struct super_block **out)
-{
-    return devpts_create(k, out);
-}
-
-static const struct file_system_type types[] = {
-    {"tmpfs", mount_tmpfs, true},       {"ramfs", mount_tmpfs, true},
-    {"proc", mount_proc, true},         {"sysfs", mount_sysfs, true},
-    {"devtmpfs", mount_devtmpfs, true}, {"devpts", mount_devpts, true},
-};
-
-static const struct file_system_type *find_type(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-        if (types[i].user_mountable && strcmp(types[i].name, name) == 0)
-            return &types[i];
-    return NULL;
-}
-
-/* ---- the tree ---- */
-
-/* Whether p is the root of a mount of the tree. */
-static bool is_mount_root(const struct path_ref *p)
-{
-    return p->mnt->ns && p->dentry == p->mnt->root;
-}
-
-static bool mount_is_below(const struct mount *m, const struct mount *top)
-{
-    while (m && m != top)
-        m = m->parent;
-    return m == top;
-}
-
-/* A directory that was removed can carry nothing. */
-static bool is_dead(const struct path_ref *p)
-{
-    return p->dentry->parent != p->dentry && !p->dentry->hashed;
-}
-
-static int attach(struct task *t, struct mount *m, const struct path_ref *at)
-{
-    struct vfs *v = t->kernel->vfs;
+    struct path_ref top = *p;
     mutex_lock(&v->mount_lock);
-    int err = -EINVAL;
-    if (is_dead(at))
-        err = -ENOENT;
-    else if (at->mnt->ns)
-        err = mount_attach(at->mnt->ns, m, at);
+    rwlock_read(&v->dcache->lock);
+    bool dead = p->dentry->parent != p->dentry && !p->dentry->hashed;
+    bool covered = mount_cross_down(&top);
+    if (covered)
+        path_get(&top);
+    rwlock_unlock(&v->dcache->lock);
+    if (covered) {
+        path_put(p);
+        *p = top;
+    }
+    if (dead)
+        mutex_unlock(&v->mount_lock);
+    return dead ? -ENOENT : 0;
+}
+
+static bool same_kind(const struct path_ref *at, const struct mount *m)
+{
+    return d_is_dir(at->dentry) == d_is_dir(m->root);
+}
+
+static bool has_unbindable(struct mount *m)
+{
+    for (struct mount *i = m; i; i = mount_next(i, m))
+        if (i->unbindable)
+            return true;
+    return false;
+}
+
+/* ---- mount: something new ---- */
+
+/* Takes over the reference on m, a new tree. ns: whose place `at` must be in. */
+static int attach_new(struct mount_ns *ns, struct mount *m, struct path_ref *at)
+{
+    struct vfs *v = ns->vfs;
+    int err = place_lock(v, at);
+    if (err) {
+        mount_put(m);
+        return err;
+    }
+    if (at->mnt->ns != ns)
+        err = -EINVAL;
+    else if (!same_kind(at, m))
+        err = -ENOTDIR;
+    else
+        err = mount_graft(m, at);
+    if (err)
+        mount_unlink(m);
     mutex_unlock(&v->mount_lock);
     return err;
 }
 
-static int mount_new(struct task *t, const char *source, const struct path_ref *at,
-                     const char *type, unsigned long flags, const char *data)
+int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *root,
+                 const struct path_ref *mountpoint, unsigned flags, const char *source)
 {
-    const struct file_system_type *fs = find_type(type);
+    struct mount *m;
+    int err = mount_alloc(ns->vfs, sb, root, flags, source, &m);
+    super_put(sb);
+    if (err)
+        return err;
+    if (mountpoint) {
+        struct path_ref at = *mountpoint;
+        path_get(&at);
+        err = attach_new(ns, m, &at);
+        path_put(&at);
+        return err;
+    }
+    MUTEX_GUARD(&ns->vfs->mount_lock);
+    ns->root = m;
+    mount_set_ns(m, ns);
+    return 0;
+}
+
+int vfs_mount(struct mount_ns *ns, struct super_block *sb, struct path_ref *mountpoint,
+              unsigned flags, const char *source)
+{
+    return vfs_mount_at(ns, sb, sb->root, mountpoint, flags, source);
+}
+
+static int mount_new(struct task *t, const char *source, struct path_ref *at, const char *type,
+                     unsigned long flags, const char *data)
+{
+    const struct file_system_type *fs = file_system_find(type);
     struct super_block *sb;
+    struct mount *m;
     if (!fs)
         return -ENODEV;
     int err = fs->mount(t->kernel, source, data, &sb);
     if (err)
         return err;
-    struct mount *m = mount_alloc(t->kernel->vfs, sb, sb->root, mount_flags(flags), source);
+    sb->read_only = flags & MS_RDONLY;
+    err = mount_alloc(t->kernel->vfs, sb, sb->root, mount_flags(flags), source, &m);
     super_put(sb);
-    if (!m)
-        return -ENOMEM;
-    err = attach(t, m, at);
+    return err ? err : attach_new(t->fs->ns, m, at);
+}
+
+/* ---- mount: the same elsewhere ---- */
+
+static int bind_locked(struct mount_ns *ns, const struct path_ref *from, const struct path_ref *at,
+                       bool recursive)
+{
+    struct mount *m;
+    if (from->mnt->ns != ns || at->mnt->ns != ns || from->mnt->unbindable)
+        return -EINVAL;
+    if (from->dentry->parent != from->dentry && !from->dentry->hashed)
+        return -ENOENT;
+    int err = recursive ? mount_copy_tree(from->mnt, from->dentry, 0, &m)
+                        : mount_copy(from->mnt, from->dentry, 0, &m);
     if (err)
-        mount_put(m);
+        return err;
+    err = same_kind(at, m) ? mount_graft(m, at) : -ENOTDIR;
+    if (err)
+        mount_unlink(m);
     return err;
 }
 
-/* Puts a copy of m on the same place of `parent`. */
-static int copy_mount(struct vfs *v, const struct mount *m, struct mount *parent,
-                      struct mount **out)
-{
-    struct mount *copy = mount_alloc(v, m->sb, m->root, m->flags, m->source);
-    if (!copy)
-        return -ENOMEM;
-    struct path_ref at = {.mnt = parent, .dentry = m->mountpoint};
-    int err = mount_attach(parent->ns, copy, &at);
-    if (err)
-        mount_put(copy);
-    else
-        *out = copy;
-    return err;
-}
-
-/* Copies what is mounted on `from` at or below top onto its copy `to`, which may itself be below
- * `from` and is left out. Pre: mount_lock held. */
-static int copy_below(struct vfs *v, struct mount *from, const struct dentry *top, struct mount *to)
-{
-    struct mount *last = from, *last_copy = to; /* the mount before, and its copy */
-    struct mount *m = mount_next(from, from);
-    while (m) {
-        if (m == to || (m->parent == from && !d_is_ancestor(top, m->mountpoint))) {
-            m = mount_next_skip(m, from);
-            continue;
-        }
-        for (; last != m->parent; last = last->parent)
-            last_copy = last_copy->parent;
-        int err = copy_mount(v, m, last_copy, &last_copy);
-        if (err)
-            return err;
-        last = m;
-        m = mount_next(m, from);
-    }
-    return 0;
-}
-
-static int mount_bind(struct task *t, const char *source, const struct path_ref *at, bool recursive)
+static int mount_bind(struct task *t, const char *source, struct path_ref *at, bool recursive)
 {
     struct vfs *v = t->kernel->vfs;
     struct path_ref from;
@@ -221,63 +158,38 @@ static int mount_bind(struct task *t, const char *source, const struct path_ref 
     int err = vfs_lookup(t, AT_FDCWD, source, LOOKUP_FOLLOW, &from);
     if (err)
         return err;
-    struct mount *m =
-        mount_alloc(v, from.dentry->sb, from.dentry, from.mnt->flags, from.mnt->source);
-    mutex_lock(&v->mount_lock);
-    if (!m)
-        err = -ENOMEM;
-    else if (!from.mnt->ns || !at->mnt->ns)
-        err = -EINVAL;
-    else if (is_dead(at) || is_dead(&from))
-        err = -ENOENT;
-    else
-        err = mount_attach(at->mnt->ns, m, at);
-    if (!err && recursive) {
-        err = copy_below(v, from.mnt, from.dentry, m);
-        if (err) {
-            mount_unlink(m);
-            m = NULL;
-        }
+    err = place_lock(v, at);
+    if (!err) {
+        err = bind_locked(t->fs->ns, &from, at, recursive);
+        mutex_unlock(&v->mount_lock);
     }
-    mutex_unlock(&v->mount_lock);
-    if (err)
-        mount_put(m);
     path_put(&from);
     return err;
 }
 
-static int mount_remount(struct task *t, const struct path_ref *at, unsigned long flags)
+int mount_move_locked(struct mount_ns *ns, const struct path_ref *from, const struct path_ref *at)
 {
-    struct vfs *v = t->kernel->vfs;
-    if (!is_mount_root(at))
+    struct mount *m = from->mnt;
+    if (!mount_is_root(from, ns) || !m->parent || at->mnt->ns != ns || !same_kind(at, m))
         return -EINVAL;
-    mutex_lock(&v->mount_lock);
-    at->mnt->flags = mount_flags(flags);
-    mutex_unlock(&v->mount_lock);
-    return 0;
-}
-
-/* Takes m from where it is and puts it on `at`. Pre: mount_lock held; m is attached. */
-static int move_locked(struct vfs *v, struct mount *m, const struct path_ref *at)
-{
-    if (d_is_dir(at->dentry) != d_is_dir(m->root))
-        return -ENOTDIR;
-    path_get(at);
-    rwlock_write(&v->dcache->lock);
+    if (m->parent->group || (at->mnt->group && has_unbindable(m)))
+        return -EINVAL;
+    if (mount_is_below(at->mnt, m))
+        return -ELOOP;
     struct path_ref old = {.mnt = m->parent, .dentry = m->mountpoint};
-    list_del(&m->sibling);
-    if (m->mountpoint)
-        m->mountpoint->mounts--;
-    m->parent = at->mnt;
-    m->mountpoint = at->dentry;
-    m->mountpoint->mounts++;
-    list_add(&at->mnt->children, &m->sibling);
-    rwlock_unlock(&v->dcache->lock);
+    path_get(&old);
+    mount_unhang(m);
+    mount_set_ns(m, NULL);
+    int err = mount_graft(m, at);
+    if (err) {
+        mount_set_ns(m, ns);
+        mount_link(m, &old);
+    }
     path_put(&old);
-    return 0;
+    return err;
 }
 
-static int mount_move(struct task *t, const char *source, const struct path_ref *at)
+static int mount_move(struct task *t, const char *source, struct path_ref *at)
 {
     struct vfs *v = t->kernel->vfs;
     struct path_ref from;
@@ -286,42 +198,96 @@ static int mount_move(struct task *t, const char *source, const struct path_ref 
     int err = vfs_lookup(t, AT_FDCWD, source, LOOKUP_FOLLOW, &from);
     if (err)
         return err;
-    mutex_lock(&v->mount_lock);
-    if (!is_mount_root(&from) || !from.mnt->parent || !at->mnt->ns)
-        err = -EINVAL;
-    else if (mount_is_below(at->mnt, from.mnt))
-        err = -ELOOP;
-    else
-        err = move_locked(v, from.mnt, at);
-    mutex_unlock(&v->mount_lock);
+    err = place_lock(v, at);
+    if (!err) {
+        err = mount_move_locked(t->fs->ns, &from, at);
+        mutex_unlock(&v->mount_lock);
+    }
     path_put(&from);
     return err;
 }
 
-/* Everything is private already, and a slave of nobody. */
-static int mount_propagation(const struct path_ref *at, unsigned long flags)
+/* ---- mount: other flags ---- */
+
+int mount_change_flags(struct mount *m, unsigned flags)
 {
-    unsigned long kind = flags & PROPAGATION_FLAGS;
+    unsigned old = m->flags;
+    m->flags = flags;
+    /* Who opens for writing counts itself first and looks at the flag then. */
+    if (!(flags & MS_RDONLY) || old & MS_RDONLY || !m->writers)
+        return 0;
+    m->flags = old;
+    return -EBUSY;
+}
+
+/* Whether any file of sb is open for writing, through any mount. */
+static bool super_has_writers(struct vfs *v, const struct super_block *sb)
+{
+    struct mount_ns *ns;
+    list_for_each (ns, &v->mount_namespaces, link)
+        for (struct mount *m = ns->root; m; m = mount_next(m, ns->root))
+            if (m->sb == sb && m->writers)
+                return true;
+    return false;
+}
+
+int super_change(struct vfs *v, struct super_block *sb, bool read_only, const char *data)
+{
+    if (read_only && !sb->read_only && super_has_writers(v, sb))
+        return -EBUSY;
+    int err = sb->ops->reconfigure ? sb->ops->reconfigure(sb, data) : 0;
+    if (!err)
+        sb->read_only = read_only;
+    return err;
+}
+
+static int mount_remount(struct task *t, const struct path_ref *at, unsigned long flags,
+                         const char *data)
+{
+    struct mount *m = at->mnt;
+    MUTEX_GUARD(&t->kernel->vfs->mount_lock);
+    if (!mount_is_root(at, t->fs->ns))
+        return -EINVAL;
+    unsigned f = mount_flags(flags);
+    if (!(flags & ATIME_FLAGS))
+        f = (f & ~(unsigned)ATIME_FLAGS) | (m->flags & ATIME_FLAGS);
+    if (flags & MS_BIND)
+        return mount_change_flags(m, f);
+    int err = super_change(t->kernel->vfs, m->sb, flags & MS_RDONLY, data);
+    if (!err)
+        m->flags = f;
+    return err;
+}
+
+static int mount_propagation(struct task *t, const struct path_ref *at, unsigned long flags)
+{
+    unsigned kind = (unsigned)flags & PROPAGATION_FLAGS;
     if (flags & ~(unsigned long)(PROPAGATION_FLAGS | MS_REC | MS_SILENT) || kind & (kind - 1))
         return -EINVAL;
-    if (!is_mount_root(at))
+    MUTEX_GUARD(&t->kernel->vfs->mount_lock);
+    if (!mount_is_root(at, t->fs->ns))
         return -EINVAL;
-    return kind == MS_PRIVATE || kind == MS_SLAVE ? 0 : -EINVAL;
+    int err = 0;
+    for (struct mount *m = at->mnt; m && !err; m = flags & MS_REC ? mount_next(m, at->mnt) : NULL)
+        err = mount_set_propagation(m, kind);
+    return err;
 }
 
 int vfs_do_mount(struct task *t, const char *source, const char *target, const char *type,
                  unsigned long flags, const char *data)
 {
     struct path_ref at;
+    if (flags & MS_NOUSER)
+        return -EINVAL;
     int err = vfs_lookup(t, AT_FDCWD, target, LOOKUP_FOLLOW, &at);
     if (err)
         return err;
     if (flags & MS_REMOUNT)
-        err = mount_remount(t, &at, flags);
+        err = mount_remount(t, &at, flags, data);
     else if (flags & MS_BIND)
         err = mount_bind(t, source, &at, flags & MS_REC);
     else if (flags & PROPAGATION_FLAGS)
-        err = mount_propagation(&at, flags);
+        err = mount_propagation(t, &at, flags);
     else if (flags & MS_MOVE)
         err = mount_move(t, source, &at);
     else if (!type)
@@ -334,11 +300,21 @@ int vfs_do_mount(struct task *t, const char *source, const char *target, const c
 
 /* ---- umount ---- */
 
-/* Whether anybody but the tree and the caller's own path uses m. Every open file, working
- * directory and root holds its mount. */
-static bool mount_is_busy(const struct mount *m)
+static int umount_locked(struct task *t, const struct path_ref *p, int flags)
 {
-    return !list_empty(&m->children) || ref_read(&m->ref) > 2;
+    struct mount *m = p->mnt;
+    if (!mount_is_root(p, t->fs->ns))
+        return -EINVAL;
+    if (!m->parent)
+        return flags & MNT_DETACH ? -EINVAL : -EBUSY;
+    if (flags & MNT_EXPIRE && m == t->fs->root.mnt)
+        return -EINVAL;
+    if (!(flags & MNT_DETACH) && mount_is_busy(m))
+        return -EBUSY;
+    if (flags & MNT_EXPIRE && !m->expiring)
+        return -EAGAIN;
+    mount_prune(m);
+    return 0;
 }
 
 int vfs_umount(struct task *t, const char *target, int flags)
@@ -352,40 +328,37 @@ int vfs_umount(struct task *t, const char *target, int flags)
     if (err)
         return err;
     mutex_lock(&v->mount_lock);
-    if (!is_mount_root(&p) || !p.mnt->parent)
-        err = -EINVAL;
-    else if (!(flags & MNT_DETACH) && mount_is_busy(p.mnt))
-        err = -EBUSY;
-    else if (flags & MNT_EXPIRE)
-        err = -EAGAIN; /* marked; a second call would have to find it unused since */
-    else
-        mount_unlink(p.mnt);
-    mutex_unlock(&v->mount_lock);
+    err = umount_locked(t, &p, flags);
+    struct mount *m = p.mnt;
     path_put(&p);
+    if (err == -EAGAIN)
+        m->expiring = true; /* after our own letting go; the tree still holds it */
+    mutex_unlock(&v->mount_lock);
     return err;
 }
 
 /* ---- pivot_root ---- */
 
-/* Puts `root` where the old root was, and the old root on `old_at`. Pre: mount_lock held. */
-static void pivot_locked(struct vfs *v, struct mount *old, struct mount *root,
-                         const struct path_ref *old_at)
+/* Puts `root` where the old root was, and the old root on `put_old`. Pre: mount_lock held. */
+static void pivot_locked(struct mount *old, struct mount *root, const struct path_ref *put_old)
 {
     struct mount_ns *ns = old->ns;
-    path_get(old_at);
-    rwlock_write(&v->dcache->lock);
-    struct path_ref freed = {.mnt = root->parent, .dentry = root->mountpoint};
-    list_del(&root->sibling);
-    root->mountpoint->mounts--;
-    root->parent = NULL;
-    root->mountpoint = NULL;
-    old->parent = old_at->mnt;
-    old->mountpoint = old_at->dentry;
-    old_at->dentry->mounts++;
-    list_add(&old_at->mnt->children, &old->sibling);
-    ns->root = root;
-    rwlock_unlock(&v->dcache->lock);
-    path_put(&freed);
+    struct path_ref place = {.mnt = old->parent, .dentry = old->mountpoint}, top = *put_old;
+    bool hangs = place.mnt != NULL;
+    if (hangs)
+        path_get(&place);
+    mount_unhang(root);
+    if (hangs) {
+        mount_unhang(old);
+        mount_link(root, &place);
+        path_put(&place);
+    } else {
+        ns->root = root;
+    }
+    rwlock_read(&ns->vfs->dcache->lock);
+    mount_cross_down(&top);
+    rwlock_unlock(&ns->vfs->dcache->lock);
+    mount_link(old, &top);
 }
 
 /* Those who stood at the old root stand at the new one. */
@@ -407,7 +380,44 @@ static void pivot_context(struct fs_context *fs, const struct path_ref *old,
     path_put(&gone[1]);
 }
 
-static int pivot(struct task *t, const struct path_ref *root, const struct path_ref *put_old)
+static void pivot_contexts(struct kernel *k, const struct path_ref *old,
+                           const struct path_ref *root)
+{
+    struct thread_group *tg;
+    struct task *t;
+    for (pid_t tgid = 1; (tg = thread_group_next(k, tgid)); thread_group_put(tg)) {
+        tgid = tg->tgid + 1;
+        for (pid_t tid = 1; (t = task_next(tg, tid)); task_put(t)) {
+            struct fs_context *fs = task_get_fs(t);
+            tid = t->tid + 1;
+            if (fs)
+                pivot_context(fs, old, root);
+            fs_context_put(fs);
+        }
+    }
+}
+
+static bool is_shared_parent(const struct mount *m)
+{
+    return m->parent && m->parent->group;
+}
+
+static int pivot_check(struct mount_ns *ns, const struct path_ref *old, const struct path_ref *root,
+                       const struct path_ref *put_old)
+{
+    if (root->mnt == old->mnt || put_old->mnt == old->mnt)
+        return -EBUSY;
+    if (!mount_is_root(root, ns) || !mount_is_root(old, ns) || put_old->mnt->ns != ns)
+        return -EINVAL;
+    if (put_old->mnt->group || is_shared_parent(root->mnt) || is_shared_parent(old->mnt))
+        return -EINVAL;
+    if (!root->mnt->parent || !mount_is_below(put_old->mnt, root->mnt) ||
+        !mount_is_below(root->mnt, old->mnt))
+        return -EINVAL;
+    return 0;
+}
+
+static int pivot(struct task *t, const struct path_ref *root, struct path_ref *put_old)
 {
     struct vfs *v = t->kernel->vfs;
     struct path_ref old;
@@ -415,18 +425,13 @@ static int pivot(struct task *t, const struct path_ref *root, const struct path_
     old = t->fs->root;
     path_get(&old);
     mutex_unlock(&t->fs->lock);
-    int err = 0;
     mutex_lock(&v->mount_lock);
-    if (root->mnt == old.mnt || put_old->mnt == old.mnt)
-        err = -EBUSY;
-    else if (!is_mount_root(root) || !is_mount_root(&old) || !root->mnt->parent ||
-             old.mnt->parent || !mount_is_below(put_old->mnt, root->mnt))
-        err = -EINVAL;
-    else
-        pivot_locked(v, old.mnt, root->mnt, put_old);
+    int err = pivot_check(t->fs->ns, &old, root, put_old);
+    if (!err)
+        pivot_locked(old.mnt, root->mnt, put_old);
     mutex_unlock(&v->mount_lock);
     if (!err)
-        pivot_context(t->fs, &old, root);
+        pivot_contexts(t->kernel, &old, root);
     path_put(&old);
     return err;
 }
@@ -448,16 +453,19 @@ int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old)
 
 /* ---- all of them ---- */
 
-/* All mounts, with references: malloc'ed. NULL: no memory. */
+/* All mounts of all namespaces, with references: malloc'ed. NULL: no memory. */
 static struct mount **all_mounts(struct vfs *v, size_t *n)
 {
     MUTEX_GUARD(&v->mount_lock);
-    struct mount **all = malloc(v->nmounts * sizeof *all);
+    struct mount_ns *ns;
+    size_t max = v->nmounts; /* only grows while others wait for the lock */
+    struct mount **all = malloc(max * sizeof *all);
     *n = 0;
-    for (struct mount *m = v->root_ns->root; all && m; m = mount_next(m, v->root_ns->root)) {
-        mount_get(m);
-        all[(*n)++] = m;
-    }
+    list_for_each (ns, &v->mount_namespaces, link)
+        for (struct mount *m = ns->root; all && m && *n < max; m = mount_next(m, ns->root)) {
+            mount_get(m);
+            all[(*n)++] = m;
+        }
     return all;
 }
 
@@ -492,4 +500,34 @@ int vfs_find_dev(struct vfs *v, dev_t dev, struct path_ref *out)
     }
     put_mounts(all, n);
     return err;
+}
+
+/* The first mount of the tree below top that hangs on d, or NULL. */
+static struct mount *find_on_dentry(struct mount *top, const struct dentry *d)
+{
+    struct mount *m = top;
+    while (m && m->mountpoint != d)
+        m = mount_next(m, top);
+    return m;
+}
+
+bool mount_is_local_point(struct task *t, const struct dentry *d)
+{
+    if (!d->mounts)
+        return false;
+    MUTEX_GUARD(&t->kernel->vfs->mount_lock);
+    return find_on_dentry(t->fs->ns->root, d) != NULL;
+}
+
+void mount_detach_all(struct dentry *d)
+{
+    struct vfs *v = d->sb->kernel->vfs;
+    struct mount_ns *ns;
+    struct mount *m;
+    if (!d->mounts)
+        return;
+    MUTEX_GUARD(&v->mount_lock);
+    list_for_each (ns, &v->mount_namespaces, link)
+        while ((m = find_on_dentry(ns->root, d)))
+            mount_unlink(m);
 }

@@ -219,12 +219,13 @@ static int unlink_locked(struct task *t, const struct path_ref *parent, struct d
     int err = mount_want_write(parent->mnt);
     if (!err)
         err = may_delete(dir, d, t->cred, false);
-    if (!err && d->mounts)
+    if (!err && mount_is_local_point(t, d))
         err = -EBUSY;
     if (!err)
         err = dir->ops->unlink ? dir->ops->unlink(dir, d) : -EPERM;
     if (!err) {
         notify_inode(d->inode, IN_ATTRIB);
+        mount_detach_all(d);
         d_delete(d);
         notify_name(dir, IN_DELETE, d);
     }
@@ -239,7 +240,7 @@ static int rmdir_locked(struct task *t, const struct path_ref *parent, struct de
     int err = mount_want_write(parent->mnt);
     if (!err)
         err = may_delete(dir, d, t->cred, true);
-    if (!err && d->mounts)
+    if (!err && mount_is_local_point(t, d))
         err = -EBUSY;
     if (!err && !dir->ops->rmdir)
         err = -EPERM;
@@ -252,6 +253,7 @@ static int rmdir_locked(struct task *t, const struct path_ref *parent, struct de
         victim->dead = true;
     rwlock_unlock(&victim->dir_lock);
     if (!err) {
+        mount_detach_all(d);
         d_drop_children(d);
         d_delete(d);
         notify_name(dir, IN_DELETE | IN_ISDIR, d);
@@ -370,7 +372,7 @@ static int rename_check_permissions(struct renaming *r)
         err = inode_permission(r->old->inode, cred, MAY_WRITE);
     if (!err && old_dir != new_dir && exchange && d_is_dir(r->new))
         err = inode_permission(r->new->inode, cred, MAY_WRITE);
-    if (!err && (r->old->mounts || r->new->mounts))
+    if (!err && (mount_is_local_point(r->t, r->old) || mount_is_local_point(r->t, r->new)))
         err = -EBUSY;
     if (!err && !old_dir->ops->rename)
         err = -EPERM;
@@ -422,6 +424,8 @@ static int rename_locked(struct renaming *r)
         rwlock_unlock(&victim->dir_lock);
     if (err)
         return err;
+    if (!exchange)
+        mount_detach_all(r->new);
     if (victim)
         d_drop_children(r->new);
     if (d_move(r->old, r->new, exchange) < 0) {

@@ -62,6 +62,18 @@ static int open_path_only(struct task *t, const struct path_ref *p, unsigned fla
     return *out ? 0 : -ENOMEM;
 }
 
+/* A file that is open for writing keeps its inode from being executed, and its mount writable. */
+static int file_get_write(struct file *f)
+{
+    struct mount *m = f->path.mnt;
+    int err = inode_get_write(f->inode);
+    if (err)
+        return err;
+    atomic_fetch_add(&m->writers, 1);
+    f->holds_write = true;
+    return mount_want_write(m);
+}
+
 /* Lets the file system open f. On failure f is gone. */
 static int file_open(struct task *t, struct file *f, unsigned transient)
 {
@@ -69,8 +81,7 @@ static int file_open(struct task *t, struct file *f, unsigned transient)
     struct inode *i = f->inode;
     int err = 0;
     if (f->writable && S_ISREG(i->mode)) {
-        err = inode_get_write(i);
-        f->holds_write = err == 0;
+        err = file_get_write(f);
     }
     /* For the length of open: an overlay need not copy what is about to go, and a terminal may
      * become the controlling one. */

@@ -137,6 +137,27 @@ static void put_flags(FILE *f, const struct mount *m)
             fputs(mount_flag_names[i].name, f);
 }
 
+/* What the file system itself was told. */
+static void put_super_options(FILE *f, const struct mount *m)
+{
+    if (m->sb->ops->show_options)
+        m->sb->ops->show_options(m->sb, f);
+}
+
+static void put_propagation(FILE *f, const struct mount *m, const struct path_ref *root)
+{
+    if (m->group)
+        fprintf(f, " shared:%d", m->group->id);
+    if (m->master) {
+        int from = mount_dominating_group(m, root);
+        fprintf(f, " master:%d", m->master->id);
+        if (from)
+            fprintf(f, " propagate_from:%d", from);
+    }
+    if (m->unbindable)
+        fputs(" unbindable", f);
+}
+
 /* Where m is seen from root; false if it is not below it. */
 static bool mount_target(const struct mount *m, const struct path_ref *root, char *buf, size_t size,
                          const char **out)
@@ -186,9 +207,12 @@ static void put_mount(FILE *f, const struct mount *m, const struct path_ref *roo
         put_mangled(f, target);
         fputc(' ', f);
         put_flags(f, m);
+        put_propagation(f, m, root);
         fprintf(f, " - %s ", m->sb->type);
         put_mangled(f, m->source);
-        fputs(m->flags & MS_RDONLY ? " ro\n" : " rw\n", f);
+        fputs(m->sb->read_only ? " ro" : " rw", f);
+        put_super_options(f, m);
+        fputc('\n', f);
         return;
     }
     put_mangled(f, m->source);
@@ -196,6 +220,7 @@ static void put_mount(FILE *f, const struct mount *m, const struct path_ref *roo
     put_mangled(f, target);
     fprintf(f, " %s ", m->sb->type);
     put_flags(f, m);
+    put_super_options(f, m);
     fputs(" 0 0\n", f);
 }
 

@@ -27,6 +27,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
+#include <stdio.h>
 #include <sys/statfs.h>
 
 struct kernel;
@@ -38,6 +39,8 @@ struct mount;
 struct file;
 struct super_block;
 struct mount_ns;
+struct peer_group;
+struct fs_context;
 struct path_ref;
 struct file_owner;
 struct lock_waits;
@@ -83,6 +86,10 @@ struct iattr {
 
 struct super_ops {
     int (*statfs)(struct super_block *sb, struct statfs *out);
+    /* Appends ",size=..." to what /proc/mounts says. NULL: nothing. */
+    void (*show_options)(struct super_block *sb, FILE *f);
+    /* mount -o remount,DATA. NULL: takes no options, and ignores them. */
+    int (*reconfigure)(struct super_block *sb, const char *data);
     int (*sync)(struct super_block *sb);
     /* The last active reference is gone: lets go of inodes that the file system itself holds.
      * Called before the root is dropped. */
@@ -111,6 +118,7 @@ struct super_block {
     struct dentry *root;      /* owned */
     struct mutex rename_lock; /* RENAME: directories moving between parents */
     bool no_dentry_cache;     /* unreferenced dentries are dropped at once (proc) */
+    _Atomic bool read_only;   /* mounted so: through every mount */
     void *priv;
 };
 
@@ -275,11 +283,31 @@ struct mount {
     struct mount *parent;      /* MOUNT */
     struct dentry *mountpoint; /* MOUNT */
     struct list_head children, sibling;
-    struct mount_ns *ns;
-    unsigned flags; /* MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME ... */
+    struct mount_ns *ns;          /* whose tree it is in; NULL: in none (MOUNT) */
+    struct peer_group *group;     /* shared: with whom (MOUNT; vfs/propagate.c) */
+    struct peer_group *master;    /* slave: of whom */
+    struct list_head peer, slave; /* links of these two */
+    struct list_head work;        /* a list that an operation on the trees makes (MOUNT) */
+    _Atomic unsigned flags; /* MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME ... */
+    _Atomic int writers;    /* files that are open for writing */
+    _Atomic bool expiring;  /* umount2(MNT_EXPIRE) found it unused; any use clears it */
+    bool unbindable;        /* MOUNT */
     int id;
     char *source; /* as /proc/mounts shows */
 };
+
+/*
+ * Mount namespaces. A task's own is that of its file-system context, t->fs->ns: root and working
+ * directory are in it, and tasks that share a context share the namespace.
+ */
+struct mount_ns *mount_ns_get(struct mount_ns *ns);
+void mount_ns_put(struct mount_ns *ns); /* NULL is harmless */
+/* Gives fs, which nobody shares, a copy of its namespace: root and working directory move to the
+ * copies of their mounts. slave: the copy is to change nothing in the original (another user
+ * namespace owns it). 0, -ENOMEM or -ENOSPC. */
+int mount_ns_unshare(struct fs_context *fs, bool slave);
+/* setns(2): fs, which nobody shares, stands at the root of ns afterwards. */
+int mount_ns_enter(struct fs_context *fs, struct mount_ns *ns);
 
 /* ---- path walks (namei.c) ---- */
 
@@ -447,8 +475,10 @@ struct fs_context {
     struct refcount ref;
     struct mutex lock; /* FS_CONTEXT */
     struct path_ref root, cwd;
+    struct mount_ns *ns; /* they are in; referenced */
     uint32_t umask;
 };
+/* The namespace is that of root's mount. */
 struct fs_context *fs_context_create(const struct path_ref *root, const struct path_ref *cwd);
 struct fs_context *fs_context_copy(struct fs_context *fc);
 struct fs_context *fs_context_get(struct fs_context *fc);
@@ -470,10 +500,12 @@ struct vfs {
     struct dcache *dcache;
     struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */
     struct mutex mount_lock;       /* MOUNT */
-    unsigned nmounts;              /* attached (MOUNT) */
-    struct mutex epoll_graph;      /* EPOLL_GRAPH */
-    uint64_t epoll_visits;         /* searches of that graph: numbers them */
-    struct mutex inotify_lock;     /* INOTIFY */
+    struct list_head mount_namespaces;
+    int next_peer_group; /* MOUNT */
+    _Atomic unsigned nmounts;
+    struct mutex epoll_graph;  /* EPOLL_GRAPH */
+    uint64_t epoll_visits;     /* searches of that graph: numbers them */
+    struct mutex inotify_lock; /* INOTIFY */
     struct list_head inotify_instances;
     _Atomic uint32_t nwatches; /* of all of them */
     _Atomic uint32_t inotify_cookie;
@@ -513,6 +545,8 @@ int hostfd_create(struct kernel *k, int host_fd, const struct cred *cred, struct
 /* The file systems' constructors (fs/NAME/). */
 int tmpfs_create(struct kernel *k, uint32_t root_mode, uint64_t max_bytes,
                  struct super_block **out);
+/* As file_system_type.mount: data are mount options. */
+int tmpfs_mount(struct kernel *k, const char *source, const char *data, struct super_block **out);
 /* A nameless tmpfs file for memfd_create, shared anonymous memory (mm), System V shared memory,
  * open for reading and writing. name: as /proc/PID/fd and maps show it ("/memfd:x (deleted)",
  * "/dev/zero (deleted)"). flags: MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL; without them the file takes no

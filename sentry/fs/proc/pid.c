@@ -102,13 +102,15 @@ static int show_mounts(struct pseudo_ctx *c, struct text *out)
     mutex_lock(&fs->lock);
     struct path_ref root = fs->root;
     path_get(&root);
+    struct mount_ns *ns = mount_ns_get(fs->ns);
     mutex_unlock(&fs->lock);
     fs_context_put(fs);
     char *s;
     size_t n;
     enum mounts_format format = (enum mounts_format)(uintptr_t)c->node->row->arg;
-    int err = vfs_mounts_text(c->k->vfs->root_ns, &root, format, &s, &n);
+    int err = vfs_mounts_text(ns, &root, format, &s, &n);
     path_put(&root);
+    mount_ns_put(ns);
     if (err)
         return err;
     text_bytes(out, s, n);

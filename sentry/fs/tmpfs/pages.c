@@ -29,9 +29,9 @@ static struct tmpfs_extent *extent_of(struct range_node *n)
 
 static uint64_t charge(struct tmpfs_super *ts, uint64_t pages)
 {
-    uint64_t used = atomic_load(&ts->used_pages), take;
+    uint64_t used = atomic_load(&ts->used_pages), max = ts->max_pages, take;
     do {
-        uint64_t room = ts->max_pages ? ts->max_pages - MIN(used, ts->max_pages) : UINT64_MAX;
+        uint64_t room = max ? max - MIN(used, max) : UINT64_MAX;
         take = MIN(pages, room);
         if (take == 0)
             return 0;

@@ -17,12 +17,16 @@ static int tmpfs_statfs(struct super_block *sb, struct statfs *out)
     out->f_type = TMPFS_MAGIC;
     out->f_bsize = out->f_frsize = PAGE_SIZE;
     out->f_namelen = NAME_MAX;
-    if (ts->max_pages) {
-        out->f_blocks = ts->max_pages;
-        out->f_bfree = out->f_bavail = ts->max_pages - MIN(used, ts->max_pages);
+    uint64_t max_pages = ts->max_pages;
+    if (max_pages) {
+        out->f_blocks = max_pages;
+        out->f_bfree = out->f_bavail = max_pages - MIN(used, max_pages);
     }
-    out->f_files = ts->max_inodes;
-    out->f_ffree = ts->max_inodes - MIN(inodes, ts->max_inodes);
+    uint64_t max_inodes = ts->max_inodes;
+    if (max_inodes != UINT64_MAX) {
+        out->f_files = max_inodes;
+        out->f_ffree = max_inodes - MIN(inodes, max_inodes);
+    }
     return 0;
 }
 
@@ -35,6 +39,8 @@ static void tmpfs_destroy(struct super_block *sb)
 
 static const struct super_ops tmpfs_super_ops = {
     .statfs = tmpfs_statfs,
+    .show_options = tmpfs_show_options,
+    .reconfigure = tmpfs_reconfigure,
     .destroy = tmpfs_destroy,
 };
 

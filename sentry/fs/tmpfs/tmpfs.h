@@ -33,8 +33,9 @@
 struct tmpfs_super {
     struct super_block *sb;
     struct memory_file *memory;
-    uint64_t max_pages; /* 0: no limit */
-    uint64_t max_inodes;
+    _Atomic uint64_t max_pages; /* 0: no limit */
+    _Atomic uint64_t max_inodes;
+    _Atomic unsigned given; /* which mount options were (options.c) */
     _Atomic uint64_t used_pages, used_inodes, next_ino;
     /* Directories that are torn down with everything below them (deep trees: no recursion). */
     struct mutex doom_lock; /* LEAF */
@@ -123,6 +124,10 @@ void tmpfs_evict(struct inode *i);
 int tmpfs_getattr(struct inode *i, struct kstat *out);
 int tmpfs_setattr(struct inode *i, const struct iattr *attr);
 void tmpfs_touch(struct inode *i, bool modified);
+
+/* options.c */
+int tmpfs_reconfigure(struct super_block *sb, const char *data);
+void tmpfs_show_options(struct super_block *sb, FILE *f);
 
 /* dir.c */
 extern const struct inode_ops tmpfs_dir_ops;
