@@ -14,12 +14,12 @@
     X(RENAME, "vfs: directory renames in one super block")                                         \
     X(FILE_POS, "vfs: position of a file description")                                             \
     X(INODE_DIR, "vfs: directory contents (parents before children)")                              \
+    X(MOUNT, "vfs: all mount trees and peer groups")                                               \
     X(INODE, "vfs: inode data and attributes")                                                     \
     X(PIPE, "pipefs: a pipe's buffer; held while user memory is copied, which may fault")          \
     X(SOCKET_RECV, "sockets: who reads; held while user memory is copied")                         \
     X(FUTEX_BUCKET, "futex: one hash bucket; held while the word is read, which may fault")        \
     X(MM_MAPPING, "mm: VMAs of an address space")                                                  \
-    X(MOUNT, "vfs: all mount trees and peer groups")                                               \
     X(MAPPABLE_MAPS, "fs: mapping set of a mappable; held while it invalidates")                   \
     X(MM_ACTIVE, "mm: PMAs of an address space, and the platform's copy of them")                  \
     X(MAPPABLE_DATA, "fs: which pages a mappable has; all that translate may take")                \
