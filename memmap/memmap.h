@@ -171,6 +171,11 @@ struct mapping_space {
 struct mapping_identity_ops {
     void (*get)(struct mapping_identity *id);
     void (*put)(struct mapping_identity *id);
+    /* A VMA with this identity has come to be (mmap, fork, a split, a move), or is gone: for whom
+     * they count. Either both or none; VMAs with them are never merged. Lock held: at most
+     * MM_MAPPING; none for the close that may be the last. */
+    void (*vma_open)(struct mapping_identity *id);
+    void (*vma_close)(struct mapping_identity *id);
     /* Writes the name shown in /proc/PID/maps; returns its length as snprintf does. */
     int (*name)(struct mapping_identity *id, char *buf, size_t size);
     dev_t (*device)(struct mapping_identity *id);

@@ -59,8 +59,7 @@ static int fork_vma(struct mm *child, const struct vma *v)
             mm_uncommit(child->cfg, node_length(&c->node));
     }
     if (err) {
-        if (c->id)
-            c->id->ops->put(c->id); /* not the last: v holds one */
+        vma_close(c); /* not the last: v holds one */
         vma_free(c);
         return err;
     }

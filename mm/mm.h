@@ -91,6 +91,9 @@ void mm_set_limits(struct mm *mm, const struct mm_limits *limits);
 /* mmap(2) after its flags were decoded. The caller's reference on opts->identity stays its own. */
 MUST_CHECK int mm_mmap(struct mm *mm, const struct mmap_opts *opts, gva_t *addr);
 MUST_CHECK int mm_munmap(struct mm *mm, gva_t addr, uint64_t length);
+/* shmdt(2): removes what is left of the mapping of offset 0 that was made at addr, of an identity
+ * with these operations. -EINVAL if nothing is. */
+MUST_CHECK int mm_detach(struct mm *mm, gva_t addr, const struct mapping_identity_ops *ops);
 /* prot: PROT_READ|WRITE|EXEC|GROWSDOWN|GROWSUP as mprotect(2) takes them. */
 MUST_CHECK int mm_mprotect(struct mm *mm, gva_t addr, uint64_t length, int prot);
 MUST_CHECK int mm_mremap(struct mm *mm, gva_t old_addr, uint64_t old_size, uint64_t new_size,

@@ -183,6 +183,9 @@ struct vma_drop {
 };
 void vma_drop_all(struct vma_drop *d);
 
+/* v becomes one of its identity's VMAs, with a reference; and no longer. */
+void vma_open(struct vma *v);
+void vma_close(struct vma *v);
 /* A copy of v with references of its own; not in any set. NULL: no memory. */
 struct vma *vma_clone(const struct vma *v);
 void vma_free(struct vma *v);

@@ -71,6 +71,32 @@ int mm_munmap(struct mm *mm, gva_t addr, uint64_t length)
     return err;
 }
 
+/* Whether v is a piece of what was attached at addr. */
+static bool attached_at(const struct vma *v, gva_t addr, const struct mapping_identity_ops *ops)
+{
+    return v->id && v->id->ops == ops && v->node.start - addr == v->offset;
+}
+
+int mm_detach(struct mm *mm, gva_t addr, const struct mapping_identity_ops *ops)
+{
+    struct vma_drop drop = {NULL};
+    const struct mapping_identity *id = NULL;
+    int err = 0;
+
+    rwlock_write(&mm->mapping);
+    struct vma *v = vma_lower_bound(mm, addr), *next;
+    for (; v && !err; v = next) {
+        next = vma_next(v);
+        if (v->node.start < addr || !attached_at(v, addr, ops) || (id && v->id != id))
+            continue;
+        id = v->id;
+        err = mm_unmap_locked(mm, v->node.start, v->node.end, &drop);
+    }
+    rwlock_unlock(&mm->mapping);
+    vma_drop_all(&drop);
+    return id ? err : -EINVAL;
+}
+
 /* ---- mmap ---- */
 
 static uint32_t vma_flags_of(struct mm *mm, const struct mmap_opts *o)
@@ -158,8 +184,7 @@ static int mmap_enter(struct mm *mm, struct vma *v, gva_t addr, uint64_t length)
         if (err)
             return err;
     }
-    if (v->id)
-        v->id->ops->get(v->id);
+    vma_open(v);
     range_set_insert(&mm->vmas, &v->node);
     vma_account(mm, v, length, true);
     vma_merge(mm, addr, addr + length);

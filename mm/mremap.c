@@ -45,7 +45,7 @@ static int enter_copy(struct mm *mm, const struct vma *v, const struct remap *r,
         int err = c->mappable->ops->copy_mapping(c->mappable, &mm->ms, src, node_range(&c->node),
                                                  c->offset, vma_writable_mapping(c));
         if (err) {
-            c->id->ops->put(c->id); /* not the last: v holds one */
+            vma_close(c); /* not the last: v holds one */
             vma_free(c);
             return err;
         }

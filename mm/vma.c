@@ -21,14 +21,31 @@ void vma_free(struct vma *v)
     free(v);
 }
 
+void vma_open(struct vma *v)
+{
+    if (!v->id)
+        return;
+    v->id->ops->get(v->id);
+    if (v->id->ops->vma_open)
+        v->id->ops->vma_open(v->id);
+}
+
+void vma_close(struct vma *v)
+{
+    if (!v->id)
+        return;
+    if (v->id->ops->vma_close)
+        v->id->ops->vma_close(v->id);
+    v->id->ops->put(v->id);
+}
+
 struct vma *vma_clone(const struct vma *v)
 {
     struct vma *c = malloc(sizeof(*c));
     if (!c)
         return NULL;
     *c = *v;
-    if (c->id)
-        c->id->ops->get(c->id);
+    vma_open(c);
     if (c->name)
         ref_get(&c->name->ref);
     return c;
@@ -39,8 +56,7 @@ void vma_drop_all(struct vma_drop *d)
     while (d->first) {
         struct vma *v = d->first;
         d->first = v->drop_next;
-        if (v->id)
-            v->id->ops->put(v->id);
+        vma_close(v);
         vma_free(v);
     }
 }
@@ -71,6 +87,8 @@ bool vma_can_merge(const struct vma *a, const struct vma *b)
         a->flags != b->flags || a->perms != b->perms || a->max != b->max || a->mlock != b->mlock ||
         a->hint != b->hint || (a->flags & VMA_SPECIAL))
         return false;
+    if (a->id && a->id->ops->vma_close)
+        return false;
     if (a->name != b->name && !(a->name && b->name && strcmp(a->name->text, b->name->text) == 0))
         return false;
     return !a->mappable || vma_offset(a, a->node.end) == b->offset;
@@ -89,8 +107,7 @@ void vma_merge(struct mm *mm, gva_t start, gva_t end)
         }
         range_set_remove(&mm->vmas, &n->node);
         range_set_resize(&mm->vmas, &v->node, v->node.start, n->node.end);
-        if (n->id)
-            n->id->ops->put(n->id); /* v holds another reference: never the last */
+        vma_close(n); /* v holds another reference: never the last */
         vma_free(n);
     }
 }

@@ -4,6 +4,7 @@
  * Everything that can fail happens on objects that nobody else sees; then, under TASK_TREE, the
  * child appears in the tree and its host thread is let go.
  */
+#include "sentry/ipc/ipc.h"
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/ns.h"
@@ -222,6 +223,8 @@ static int make_child(struct task *t, const struct clone_request *rq, struct tas
     int err = clone_registers(t, child, rq);
     if (!err)
         err = clone_files(t, child, rq->flags);
+    if (!err && (rq->flags & CLONE_SYSVSEM))
+        err = sem_share_undo(t, child);
     if (!err)
         err = clone_memory(t, child, rq->flags);
     if (err)

@@ -5,6 +5,7 @@
  *   running --task_exit--> left (a thread: gone; a leader: keeps its number)
  *   all have left --------> the process is a zombie --wait4, or nobody wants to know--> reaped
  */
+#include "sentry/ipc/ipc.h"
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
@@ -314,6 +315,7 @@ void task_exit(struct task *t)
     task_usage_end(t);
     release_context(t);
     release_memory(t);
+    sem_exit(t);
     release_files(t);
     leave_tree(t);
     task_put(t);

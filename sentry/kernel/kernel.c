@@ -452,6 +452,7 @@ void kernel_destroy(struct kernel *k)
     thread_group_put(k->init);
     if (k->loader)
         loader_destroy(k->loader);
+    ns_set_put(k->ns); /* before the file systems: shared memory is files */
     if (k->vfs)
         vfs_destroy(k->vfs);
     hostfd_release_tty(k);
@@ -471,7 +472,6 @@ void kernel_destroy(struct kernel *k)
         memory_file_destroy(k->memory);
     if (k->platform)
         k->platform->ops->release(k->platform);
-    ns_set_put(k->ns);
     mutex_destroy(&k->tree_lock);
     free(k);
 }

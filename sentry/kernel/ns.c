@@ -1,5 +1,5 @@
 #include "sentry/kernel/ns.h"
-#include "sentry/kernel/kernel.h"
+#include "sentry/ipc/ipc.h"
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +112,8 @@ int ns_set_boot(struct kernel *k)
     struct ns_set *set = k->ns = set_alloc();
     int err = set ? boot_uts(k, set) : -ENOMEM;
     if (!err)
+        err = ipc_ns_create(k, NULL, &set->ipc);
+    if (!err)
         err = boot_plain(k, NS_CGROUP, &set->cgroup);
     if (!err)
         err = boot_plain(k, NS_NET, &set->net);
@@ -131,6 +133,7 @@ void ns_set_put(struct ns_set *set)
     if (!set || !ref_put(&set->ref))
         return;
     ns_put(set->uts ? &set->uts->common : NULL);
+    ns_put(set->ipc ? &set->ipc->common : NULL);
     ns_put(set->cgroup);
     ns_put(set->net);
     ns_put(set->time);
@@ -145,6 +148,7 @@ struct ns_set *ns_set_copy(const struct ns_set *old)
     *set = *old;
     ref_init(&set->ref);
     ns_get(&set->uts->common);
+    ns_get(&set->ipc->common);
     ns_get(set->cgroup);
     ns_get(set->net);
     ns_get(set->time);

@@ -2,6 +2,7 @@
  * Numbers, tasks and thread groups: making, finding, counting.
  */
 #include "sentry/kernel/task.h"
+#include "sentry/ipc/ipc.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/ns.h"
 #include "sentry/kernel/posix_timers.h"
@@ -217,6 +218,7 @@ void task_put(struct task *t)
         fs_context_put(t->fs);
     if (t->mm)
         mm_user_put(t->mm);
+    sem_exit(t);
     ns_set_put(t->ns);
     cred_put(t->cred);
     free(t->arch.xstate);

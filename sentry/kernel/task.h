@@ -31,6 +31,7 @@ struct timer_set;
 struct host_thread;
 struct vfork_wait;
 struct seccomp_filter;
+struct sem_undo_list;
 
 /*
  * A number in the pid namespace, and all that goes by it. It lives as long as one of them does. All
@@ -194,6 +195,7 @@ struct task {
     _Atomic int seccomp_mode;                 /* SECCOMP_MODE_* */
     _Atomic int seccomp_filters;              /* how many */
     void *strace;                             /* state of the strace printer for this task */
+    struct sem_undo_list *sem_undo;           /* what exit gives back (own thread): ipc/sem.c */
 
     /* Accounting. Own thread writes, anyone reads. */
     int64_t start_time;                        /* ns of CLOCK_BOOTTIME */

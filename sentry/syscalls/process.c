@@ -2,6 +2,7 @@
  * The life of processes: fork, clone, execve, exit, wait.
  */
 #include "sentry/kernel/process.h"
+#include "sentry/ipc/ipc.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/loader/loader.h"
@@ -162,6 +163,8 @@ SYSCALL(unshare)
         if (err)
             return err;
     }
+    if (flags & CLONE_SYSVSEM)
+        sem_exit(t);
     return flags & CLONE_FILES ? fd_table_unshare(t) : 0;
 }
 

@@ -14,6 +14,8 @@ extern const struct pseudo_row proc_pid_rows[];                    /* pid.c: /pr
 extern const struct pseudo_row proc_task_rows[];                   /* pid.c: /proc/PID/task/TID */
 extern const struct pseudo_names proc_fd_names, proc_fdinfo_names; /* fd.c */
 
+extern const struct pseudo_row proc_sysvipc_rows[];                /* sysvipc.c: /proc/sysvipc */
+
 /* The process whose /proc/PID f has open (not referenced: f keeps it); NULL if f is another file.
  */
 struct thread_group *proc_dir_group(const struct file *f);
@@ -22,6 +24,12 @@ struct task *proc_task(struct pseudo_ctx *c);
 /* Its memory, with a user; NULL if it has none. */
 struct mm *proc_mm(struct pseudo_ctx *c);
 
+/* sysvipc.c. arg: enum ipc_limit values as bytes, and PROC_IPC_END */
+#define PROC_IPC_END 0xff
+int proc_show_ipc_limits(struct pseudo_ctx *c, struct text *out);
+int proc_store_ipc_limits(struct pseudo_ctx *c, const char *data, size_t n);
+int proc_show_ipc_next_id(struct pseudo_ctx *c, struct text *out);
+int proc_store_ipc_next_id(struct pseudo_ctx *c, const char *data, size_t n);
 /* cpuinfo.c */
 int proc_show_cpuinfo(struct pseudo_ctx *c, struct text *out);
 /* system.c */

@@ -135,6 +135,7 @@ static const struct pseudo_row root_rows[] = {
     PSEUDO_FILE("stat", proc_show_stat),
     PSEUDO_CONST("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     PSEUDO_DIR("sys", proc_sys_rows),
+    PSEUDO_DIR("sysvipc", proc_sysvipc_rows),
     PSEUDO_FILE("uptime", proc_show_uptime),
     PSEUDO_FILE("version", proc_show_version),
     PSEUDO_FILE("vmstat", proc_show_vmstat),

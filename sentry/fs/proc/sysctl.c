@@ -2,6 +2,7 @@
  * /proc/sys.
  */
 #include "sentry/fs/proc/proc.h"
+#include "sentry/ipc/ipc.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/ns.h"
 #include "sentry/kernel/seccomp.h"
@@ -207,6 +208,23 @@ static const struct pseudo_row seccomp_rows[] = {
         .name = n, .mode = S_IFREG | 0644, .show = s, .store = st                                  \
     }
 
+/* ---- System V IPC: sysvipc.c ---- */
+
+static const uint8_t msgmax[] = {IPC_MSGMAX, PROC_IPC_END};
+static const uint8_t msgmnb[] = {IPC_MSGMNB, PROC_IPC_END};
+static const uint8_t msgmni[] = {IPC_MSGMNI, PROC_IPC_END};
+static const uint8_t sem[] = {IPC_SEMMSL, IPC_SEMMNS, IPC_SEMOPM, IPC_SEMMNI, PROC_IPC_END};
+static const uint8_t shmall[] = {IPC_SHMALL, PROC_IPC_END};
+static const uint8_t shmmax[] = {IPC_SHMMAX, PROC_IPC_END};
+static const uint8_t shmmni[] = {IPC_SHMMNI, PROC_IPC_END};
+
+#define ROW_IPC(n, limits)                                                                         \
+    {                                                                                              \
+        .name = n, .mode = S_IFREG | 0644, .show = proc_show_ipc_limits,                           \
+        .store = proc_store_ipc_limits, .arg = limits                                              \
+    }
+#define ROW_NEXT_ID(n) ROW_RW(n, proc_show_ipc_next_id, proc_store_ipc_next_id)
+
 static const struct pseudo_row kernel_rows[] = {
     PSEUDO_CONST("cap_last_cap", TEXT(CAP_LAST_CAP) "\n"),
     PSEUDO_CONST("core_pattern", "core\n"),
@@ -216,9 +234,10 @@ static const struct pseudo_row kernel_rows[] = {
     ROW_RW("hostname", show_hostname, store_hostname),
     PSEUDO_CONST("io_uring_disabled", "2\n"),
     PSEUDO_CONST("kptr_restrict", "2\n"),
-    PSEUDO_CONST("msgmax", "8192\n"),
-    PSEUDO_CONST("msgmnb", "16384\n"),
-    PSEUDO_CONST("msgmni", "32000\n"),
+    ROW_NEXT_ID("msg_next_id"),
+    ROW_IPC("msgmax", msgmax),
+    ROW_IPC("msgmnb", msgmnb),
+    ROW_IPC("msgmni", msgmni),
     PSEUDO_CONST("ngroups_max", "65536\n"),
     PSEUDO_CONST("osrelease", KERNEL_RELEASE "\n"),
     PSEUDO_CONST("ostype", KERNEL_SYSNAME "\n"),
@@ -231,10 +250,13 @@ static const struct pseudo_row kernel_rows[] = {
     PSEUDO_CONST("randomize_va_space", "2\n"),
     PSEUDO_CONST("sched_child_runs_first", "0\n"),
     PSEUDO_DIR("seccomp", seccomp_rows),
-    PSEUDO_CONST("sem", "32000\t1024000000\t500\t32000\n"),
-    PSEUDO_CONST("shmall", "18446744073692774399\n"),
-    PSEUDO_CONST("shmmax", "18446744073692774399\n"),
-    PSEUDO_CONST("shmmni", "4096\n"),
+    ROW_IPC("sem", sem),
+    ROW_NEXT_ID("sem_next_id"),
+    ROW_NEXT_ID("shm_next_id"),
+    PSEUDO_CONST("shm_rmid_forced", "0\n"),
+    ROW_IPC("shmall", shmall),
+    ROW_IPC("shmmax", shmmax),
+    ROW_IPC("shmmni", shmmni),
     PSEUDO_CONST("tainted", "0\n"),
     PSEUDO_FILE("threads-max", show_threads_max),
     PSEUDO_CONST("unprivileged_bpf_disabled", "2\n"),
