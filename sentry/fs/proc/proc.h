@@ -14,7 +14,7 @@ extern const struct pseudo_row proc_pid_rows[];                    /* pid.c: /pr
 extern const struct pseudo_row proc_task_rows[];                   /* pid.c: /proc/PID/task/TID */
 extern const struct pseudo_names proc_fd_names, proc_fdinfo_names; /* fd.c */
 
-extern const struct pseudo_row proc_sysvipc_rows[];                /* sysvipc.c: /proc/sysvipc */
+extern const struct pseudo_row proc_sysvipc_rows[]; /* sysvipc.c: /proc/sysvipc */
 
 /* The process whose /proc/PID f has open (not referenced: f keeps it); NULL if f is another file.
  */
