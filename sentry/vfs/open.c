@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define O_TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
+#define STALE_TRIES 32
 #define OPEN_ONLY_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC)
 
 static int acc_mode(unsigned flags)
@@ -275,8 +276,8 @@ static int open_tmpfile(struct task *t, int dfd, const char *path, const struct 
 
 /* ---- the door ---- */
 
-int vfs_open(struct task *t, int dfd, const char *path, const struct open_how *how,
-             struct file **out)
+static int open_once(struct task *t, int dfd, const char *path, const struct open_how *how,
+                     struct file **out)
 {
     unsigned flags = (unsigned)how->flags;
     unsigned lookup = (unsigned)how->resolve << LOOKUP_RESOLVE_SHIFT;
@@ -299,6 +300,17 @@ int vfs_open(struct task *t, int dfd, const char *path, const struct open_how *h
     else
         err = vfs_open_path(t, &p, (int)flags, out);
     path_put(&p);
+    return err;
+}
+
+/* A file that somebody removed between the walk and the opening is not the file of that name. */
+int vfs_open(struct task *t, int dfd, const char *path, const struct open_how *how,
+             struct file **out)
+{
+    int err, tries = 0;
+    do
+        err = open_once(t, dfd, path, how, out);
+    while (err == -ESTALE && ++tries < STALE_TRIES);
     return err;
 }
 

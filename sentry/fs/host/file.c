@@ -18,7 +18,7 @@ static int host_open(struct inode *i, struct file *f, UNUSED struct task *t)
     int err = host_slot_get(i, f->writable ? SLOT_WRITE : SLOT_READ, &s);
     if (!err)
         f->priv = s;
-    return err;
+    return err == -ENOENT ? -ESTALE : err; /* i was found, and has lost its name since */
 }
 
 static void host_release(struct file *f)

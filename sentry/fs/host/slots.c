@@ -209,6 +209,9 @@ int host_slot_get(struct inode *i, int which, struct host_slot **out)
     struct host_super *hs = host_super(i->sb);
     struct host_slot *s = &host_node(i)->slots[which];
     mutex_lock(&hs->lock);
+    /* A nameless file can be read through what it is written through. */
+    if (s->fd < 0 && which == SLOT_READ && !host_node(i)->parent)
+        s = &host_node(i)->slots[SLOT_WRITE];
     bool open = s->fd >= 0;
     if (open)
         use(hs, s);
