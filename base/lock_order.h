@@ -19,6 +19,7 @@
     X(PIPE, "pipefs: a pipe's buffer; held while user memory is copied, which may fault")          \
     X(SOCKET_RECV, "sockets: who reads; held while user memory is copied")                         \
     X(FUTEX_BUCKET, "futex: one hash bucket; held while the word is read, which may fault")        \
+    X(MM_PINNED, "mm: memory that the host writes to just now; a fork waits for it")               \
     X(MM_MAPPING, "mm: VMAs of an address space")                                                  \
     X(MAPPABLE_MAPS, "fs: mapping set of a mappable; held while it invalidates")                   \
     X(MM_ACTIVE, "mm: PMAs of an address space, and the platform's copy of them")                  \

@@ -29,6 +29,7 @@ int mm_create(struct mm_config *cfg, const struct mm_limits *limits, struct mm *
     mm->max_addr = pl->max_addr;
     mm->layout = (struct mm_layout){
         .mmap_top = mm->max_addr, .mmap_floor = mm->min_addr, .stack_top = mm->max_addr};
+    rwlock_init(&mm->pinned, LOCK_MM_PINNED);
     rwlock_init(&mm->mapping, LOCK_MM_MAPPING);
     rwlock_init(&mm->active, LOCK_MM_ACTIVE);
     mutex_init(&mm->info_lock, LOCK_LEAF);
@@ -146,6 +147,7 @@ int mm_fork(struct mm *mm, const struct mm_limits *limits, struct mm **out)
     int err = mm_create(mm->cfg, limits, &child);
     if (err)
         return err;
+    rwlock_write(&mm->pinned);
     rwlock_read(&mm->mapping);
     child->layout = mm->layout;
     err = fork_copy(mm, child);
@@ -153,6 +155,7 @@ int mm_fork(struct mm *mm, const struct mm_limits *limits, struct mm **out)
     child->info = mm->info;
     mutex_unlock(&mm->info_lock);
     rwlock_unlock(&mm->mapping);
+    rwlock_unlock(&mm->pinned);
     if (err) {
         mm_user_put(child);
         return err;
@@ -172,6 +175,7 @@ void mm_put(struct mm *mm)
 {
     if (!ref_put(&mm->ref))
         return;
+    rwlock_destroy(&mm->pinned);
     rwlock_destroy(&mm->mapping);
     rwlock_destroy(&mm->active);
     mutex_destroy(&mm->info_lock);

@@ -165,6 +165,9 @@ void uio_unpin(struct uio_pin *pin)
     for (int i = 0; i < pin->nheld; i++)
         pin->held[i].file->ops->dec_ref(pin->held[i].file, pin->held[i].fr);
     pin->nheld = pin->nblocks = 0;
+    if (pin->written)
+        rwlock_unlock(&pin->written->pinned);
+    pin->written = NULL;
 }
 
 static void pin_add_block(struct uio_pin *pin, char *p, size_t n)
@@ -198,6 +201,9 @@ ssize_t uio_pin(struct uio *u, struct uio_pin *pin, uint64_t limit, access_t at)
     uint64_t want = MIN(limit, u->resid), done = 0;
 
     pin->nblocks = pin->nheld = 0;
+    pin->written = at & ACCESS_WRITE ? u->mm : NULL;
+    if (pin->written)
+        rwlock_read(&pin->written->pinned);
     uio_settle(u);
     for (unsigned i = u->seg; done < want && i < u->nsegs; i++) {
         uint64_t skip = i == u->seg ? u->off : 0;
@@ -215,5 +221,7 @@ ssize_t uio_pin(struct uio *u, struct uio_pin *pin, uint64_t limit, access_t at)
         if (did < n)
             break;
     }
+    if (!done)
+        uio_unpin(pin);
     return done || want == 0 ? (ssize_t)done : -EFAULT;
 }

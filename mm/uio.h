@@ -44,7 +44,9 @@ void uio_skip(struct uio *u, uint64_t n);
  * The next part of u as sentry memory, for a host call that reads or writes it directly: at most
  * `max` blocks and `limit` bytes, with references held on the pages behind them until uio_unpin.
  * Does not advance. Returns the number of bytes covered (0 only if resid is 0) or -EFAULT.
- * at: ACCESS_WRITE if the blocks will be written.
+ * at: ACCESS_WRITE if the blocks will be written; then MM_PINNED is held until uio_unpin, and nothing
+ * in between may wait for the application: a fork would leave its thread's data in a page that the
+ * child sees and the parent, having written to it since, perhaps no longer does.
  */
 #define UIO_PIN_BLOCKS 32
 struct uio_pin {
@@ -55,6 +57,7 @@ struct uio_pin {
         struct file_range fr;
     } held[UIO_PIN_BLOCKS];
     int nheld;
+    struct mm *written; /* whose MM_PINNED is held, or NULL */
 };
 ssize_t uio_pin(struct uio *u, struct uio_pin *pin, uint64_t limit, access_t at);
 void uio_unpin(struct uio_pin *pin);

@@ -1,5 +1,8 @@
 /* What fork(2) copies, and when. */
 #include "tests/syscalls/memory.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/uio.h>
 
 CASE(private_is_private)
 {
@@ -224,6 +227,56 @@ CASE(large)
         EXPECT_EQ(p[i * PG], (char)i);
         p[i * PG] = 3;
     }
+}
+
+/*
+ * A process that forks while another of its threads reads a file into memory that both write to:
+ * what is read is the reader's, in whatever page it lands.
+ */
+#define READ_SIZE (16 * PG)
+
+static _Atomic bool done_forking;
+static char *read_area;
+
+static void *write_beside(TEST_UNUSED void *arg)
+{
+    for (unsigned char n = 0; !done_forking; n++)
+        for (size_t i = 0; i <= READ_SIZE / PG; i++)
+            ((volatile char *)read_area)[i * PG] = (char)n;
+    return NULL;
+}
+
+static void *fork_often(TEST_UNUSED void *arg)
+{
+    for (int i = 0; i < 300; i++)
+        EXPECT_EXITED(FORK({}), 0);
+    done_forking = true;
+    return NULL;
+}
+
+CASE(fork_during_read)
+{
+    static char want[READ_SIZE];
+    pthread_t threads[2];
+    struct iovec pieces[READ_SIZE / PG]; /* all of each page but its first and last byte */
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    EXPECT_GE(fd, 0);
+    read_area = map(READ_SIZE / PG + 1, RW, ANON);
+    for (size_t i = 0; i < READ_SIZE / PG; i++)
+        pieces[i] = (struct iovec){read_area + i * PG + 1, PG - 2};
+    const ssize_t size = READ_SIZE / PG * (PG - 2);
+    EXPECT_EQ(pread(fd, want, (size_t)size, 0), size);
+    EXPECT_EQ(pthread_create(&threads[0], NULL, write_beside, NULL), 0);
+    EXPECT_EQ(pthread_create(&threads[1], NULL, fork_often, NULL), 0);
+    while (!done_forking) {
+        for (size_t i = 0; i < READ_SIZE / PG; i++)
+            memset(pieces[i].iov_base, 0, PG - 2);
+        EXPECT_EQ(preadv(fd, pieces, READ_SIZE / PG, 0), size);
+        for (size_t i = 0; i < READ_SIZE / PG; i++)
+            EXPECT(memcmp(pieces[i].iov_base, want + i * (PG - 2), PG - 2) == 0);
+    }
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
 }
 
 TEST_MAIN

@@ -16,6 +16,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define TTY_READ 4096 /* as much as a terminal ever gives at once */
+
 struct hostfd *hostfd_get(struct hostfd *h)
 {
     ref_get(&h->ref);
@@ -108,9 +110,22 @@ static ssize_t attempt(const struct transfer *x)
     return r;
 }
 
-/* One pinned stretch of u, or -EAGAIN. */
+/* Where a read may block although it should not (somebody else was quicker), and a fork must not
+ * wait for it. */
+static ssize_t read_copied(struct hostfd *h, struct uio *u, int64_t pos)
+{
+    char buf[TTY_READ];
+    struct iovec iov = {buf, MIN(sizeof(buf), u->resid)};
+    struct transfer x = {h, &iov, 1, pos, false};
+    ssize_t n = attempt(&x);
+    return n > 0 ? uio_copy_to(u, buf, (size_t)n) : n;
+}
+
+/* One stretch of u, or -EAGAIN. */
 static ssize_t move(struct hostfd *h, struct uio *u, int64_t pos, bool write)
 {
+    if (!write && !h->own_description && (h->kind == HOSTFD_TTY || h->kind == HOSTFD_OTHER))
+        return read_copied(h, u, pos);
     struct uio_pin pin;
     ssize_t n = uio_pin(u, &pin, u->resid, write ? ACCESS_READ : ACCESS_WRITE);
     if (n <= 0)
