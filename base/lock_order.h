@@ -26,7 +26,7 @@
     X(MAPPABLE_DATA, "fs: which pages a mappable has; all that translate may take")                \
     X(UNIX_NAMES, "unix sockets: which socket has which name")                                     \
     X(SOCKET, "sockets: state and queues (listener before connecting socket)")                     \
-    X(IPC, "System V IPC: the objects of one kind in a namespace")                                 \
+    X(IPC, "System V IPC: the objects of one kind; a POSIX message queue")                         \
     X(TASK_TREE, "kernel: task tree, pid tables, process groups, sessions")                        \
     X(SIGHAND, "kernel: signal state of a thread group")                                           \
     X(TTY, "kernel: terminals")                                                                    \

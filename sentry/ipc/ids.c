@@ -2,6 +2,7 @@
  * Identifiers, keys, permissions and namespaces of System V IPC.
  */
 #include "sentry/ipc/ipc.h"
+#include "sentry/vfs/mount.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,8 @@ static void ids_fini(struct ipc_ids *ids)
 static void ns_destroy(struct ns_common *common)
 {
     struct ipc_ns *ns = container_of(common, struct ipc_ns, common);
+    if (ns->mqueue)
+        mount_put(ns->mqueue);
     msg_ns_clear(ns);
     sem_ns_clear(ns);
     shm_ns_clear(ns);

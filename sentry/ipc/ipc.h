@@ -68,10 +68,11 @@ struct ipc_ns {
     struct kernel *kernel;
     _Atomic uint64_t limits[IPC_LIMITS];
     struct ipc_ids msg, sem, shm;
-    uint64_t msg_count, msg_bytes; /* in all queues (msg.lock) */
-    uint64_t sems;                 /* in all sets (sem.lock) */
-    uint64_t shm_pages;            /* of all segments (shm.lock) */
-    _Atomic uint64_t memory;       /* bytes that the objects take from the sentry */
+    uint64_t msg_count, msg_bytes;  /* in all queues (msg.lock) */
+    uint64_t sems;                  /* in all sets (sem.lock) */
+    uint64_t shm_pages;             /* of all segments (shm.lock) */
+    _Atomic(struct mount *) mqueue; /* POSIX message queues, once used: fs/mqueue */
+    _Atomic uint64_t memory;        /* bytes that the objects take from the sentry */
 };
 
 /* An empty namespace with one reference. Its end removes every object. 0 or -ENOMEM. */

@@ -2,6 +2,7 @@
  * The mount tree that a sandbox starts with.
  */
 #include "sentry/fs/devpts/devpts.h"
+#include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/socket/socket.h"
 #include "sentry/vfs/internal.h"
@@ -239,6 +240,7 @@ static int boot_system_mounts(struct boot *b)
         {"/dev", "devtmpfs", devfs_create, MS_NOSUID},
         {"/dev/pts", "devpts", make_devpts, MS_NOSUID | MS_NOEXEC},
         {"/dev/shm", "tmpfs", make_shm, MS_NOSUID | MS_NODEV},
+        {"/dev/mqueue", "mqueue", mqueuefs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct super_block *sb;

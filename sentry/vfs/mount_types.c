@@ -2,6 +2,7 @@
  * The file systems that mount(2) and fsopen(2) know.
  */
 #include "sentry/fs/devpts/devpts.h"
+#include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/internal.h"
 #include <string.h>
@@ -28,10 +29,18 @@ static int mount_devpts(struct kernel *k, UNUSED const char *source, UNUSED cons
     return devpts_create(k, out);
 }
 
+/* All mounts in an IPC namespace show the same. */
+static int mount_mqueue(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
+                        struct super_block **out)
+{
+    return mqueuefs_create(k, out);
+}
+
 static const struct file_system_type types[] = {
     {"tmpfs", tmpfs_mount, true},       {"ramfs", tmpfs_mount, true},
     {"proc", mount_proc, true},         {"sysfs", mount_sysfs, true},
     {"devtmpfs", mount_devtmpfs, true}, {"devpts", mount_devpts, true},
+    {"mqueue", mount_mqueue, true},
 };
 
 const struct file_system_type *file_system_find(const char *name)

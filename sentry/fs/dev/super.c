@@ -56,6 +56,8 @@ static int populate(struct super_block *sb)
     }
     for (size_t k = 0; k < ARRAY_SIZE(links) && !err; k++)
         err = add(root, links[k].name, S_IFLNK | 0777, 0, links[k].target);
+    if (!err)
+        err = add(root, "mqueue", S_IFDIR | 0755, 0, NULL);
     return err ? err : add(root, "shm", S_IFDIR | 01777, 0, NULL);
 }
 

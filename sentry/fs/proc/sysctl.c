@@ -1,6 +1,7 @@
 /*
  * /proc/sys.
  */
+#include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/ipc/ipc.h"
 #include "sentry/kernel/kernel.h"
@@ -292,10 +293,64 @@ static const struct pseudo_row epoll_rows[] = {
     PSEUDO_CONST("max_user_watches", "1048576\n"),
     {.name = NULL},
 };
+/* ---- POSIX message queues ---- */
+
+static const struct {
+    const char *name;
+    enum mqueue_limit which;
+    unsigned long min, max;
+} mqueue_numbers[] = {
+    {"msg_default", MQUEUE_MSG_DEFAULT, 1, MQUEUE_HARD_MSG_MAX},
+    {"msg_max", MQUEUE_MSG_MAX, 1, MQUEUE_HARD_MSG_MAX},
+    {"msgsize_default", MQUEUE_MSGSIZE_DEFAULT, 128, MQUEUE_HARD_MSGSIZE_MAX},
+    {"msgsize_max", MQUEUE_MSGSIZE_MAX, 128, MQUEUE_HARD_MSGSIZE_MAX},
+    {"queues_max", MQUEUE_QUEUES_MAX, 0, INT32_MAX},
+};
+
+/* The index in mqueue_numbers of the file, and the file system that it is about. */
+static int find_mqueue_number(struct pseudo_ctx *c, struct super_block **sb)
+{
+    const struct task *t = c->reader ? c->reader : task_current();
+    int err = mqueue_super_of(t ? task_ipc_ns(t) : c->k->ns->ipc, sb);
+    if (err)
+        return err;
+    int i = 0;
+    while (strcmp(mqueue_numbers[i].name, c->node->row->name) != 0)
+        i++;
+    return i;
+}
+
+static int show_mqueue(struct pseudo_ctx *c, struct text *out)
+{
+    struct super_block *sb;
+    int i = find_mqueue_number(c, &sb);
+    if (i < 0)
+        return i;
+    text_add(out, "%llu\n", (unsigned long long)*mqueue_limit(sb, mqueue_numbers[i].which));
+    return 0;
+}
+
+static int store_mqueue(struct pseudo_ctx *c, const char *data, UNUSED size_t n)
+{
+    struct super_block *sb;
+    unsigned long v;
+    int i = find_mqueue_number(c, &sb);
+    if (i < 0)
+        return i;
+    int err = store_number(data, mqueue_numbers[i].max, &v);
+    if (err || v < mqueue_numbers[i].min)
+        return -EINVAL;
+    *mqueue_limit(sb, mqueue_numbers[i].which) = v;
+    return 0;
+}
+
 static const struct pseudo_row mqueue_rows[] = {
-    PSEUDO_CONST("msg_default", "10\n"),       PSEUDO_CONST("msg_max", "10\n"),
-    PSEUDO_CONST("msgsize_default", "8192\n"), PSEUDO_CONST("msgsize_max", "8192\n"),
-    PSEUDO_CONST("queues_max", "256\n"),       {.name = NULL},
+    ROW_RW("msg_default", show_mqueue, store_mqueue),
+    ROW_RW("msg_max", show_mqueue, store_mqueue),
+    ROW_RW("msgsize_default", show_mqueue, store_mqueue),
+    ROW_RW("msgsize_max", show_mqueue, store_mqueue),
+    ROW_RW("queues_max", show_mqueue, store_mqueue),
+    {.name = NULL},
 };
 
 static const struct pseudo_row fs_rows[] = {
