@@ -122,6 +122,7 @@ struct kvm_vm {
     char *arena;          /* ARENA_SIZE bytes, as the host sees them */
     uint32_t arena_used;  /* pages taken from the start */
     uint32_t arena_pages; /* how many it may have */
+    uint32_t arena_ready; /* how many the host has given */
     struct page_stack free_pages;
     struct page_stack dead_pages; /* KVM may still remember what they were */
     struct pt upper;              /* the shared half; ring 0 only */
@@ -159,6 +160,8 @@ struct kvm_space {
     struct pt pt;
     struct range_set mappings;
     gva_t hint; /* where the last fault was that the owner had to explain */
+    gva_t filled_to; /* where the entries end that the last other fault made */
+    uint64_t ahead;  /* how many bytes it made */
     /* vm.lock: */
     struct list_head link; /* vm.spaces */
     struct table_owner tables;

@@ -19,6 +19,7 @@
 #define DUMMY_GPA (ARENA_GPA - PAGE_SIZE)
 /* So many dead tables wait before KVM is made to forget them all. */
 #define DEAD_PAGES_MAX 2048
+#define ARENA_BATCH 32
 
 extern const char kvm_trampoline_start[], kvm_trampoline_end[];
 extern const char kvm_vsyscall_start[], kvm_vsyscall_end[];
@@ -69,6 +70,18 @@ void kvm_forget_everything(struct kvm_vm *vm)
 
 /* ---- the arena ---- */
 
+/* The host gives pages in batches for less than one at a time. (If it does not, their first use is
+ * what fails or waits.) */
+static uint32_t arena_extend(struct kvm_vm *vm)
+{
+    if (vm->arena_used >= vm->arena_ready) {
+        vm->arena_ready = MIN(vm->arena_used + ARENA_BATCH, (uint32_t)(ARENA_SIZE / PAGE_SIZE));
+        madvise(vm->arena + (uint64_t)vm->arena_used * PAGE_SIZE,
+                (uint64_t)(vm->arena_ready - vm->arena_used) * PAGE_SIZE, MADV_POPULATE_WRITE);
+    }
+    return vm->arena_used++;
+}
+
 uint32_t kvm_arena_alloc(struct kvm_vm *vm)
 {
     uint32_t page = 0;
@@ -80,7 +93,7 @@ uint32_t kvm_arena_alloc(struct kvm_vm *vm)
         page = vm->free_pages.items[--vm->free_pages.count];
         memset(vm->arena + (uint64_t)page * PAGE_SIZE, 0, PAGE_SIZE);
     } else if (fresh) {
-        page = vm->arena_used++;
+        page = arena_extend(vm);
     }
     return page;
 }

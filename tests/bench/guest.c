@@ -303,20 +303,36 @@ static double bench_touch_256m(void)
     }
     return best;
 }
-/* The first touch of each 2 MiB of a big mapping: a fault each, wherever pages are mapped ahead. */
-static double bench_fault_mapped(void)
+/* The first touch of each 2 MiB of a mapping of 1 GiB, in ns; the best of three. */
+static double first_touches(int flags, int fd)
 {
     const size_t size = 1024 * MIB, step = 2 * MIB;
-    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    check(p != MAP_FAILED, "mmap");
-    madvise(p, size, MADV_NOHUGEPAGE);
-    int64_t start = now_ns();
-    for (size_t i = 0; i < size; i += step)
-        *(volatile char *)(p + i) = 1;
-    double r = (double)(now_ns() - start) / (double)(size / step);
-    munmap(p, size);
-    return r;
+    double best = 0;
+    for (int round = 0; round < 3; round++) {
+        char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+        check(p != MAP_FAILED, "mmap");
+        madvise(p, size, MADV_NOHUGEPAGE);
+        int64_t start = now_ns();
+        for (size_t i = 0; i < size; i += step)
+            *(volatile char *)(p + i) = 1;
+        double each = (double)(now_ns() - start) / (double)(size / step);
+        munmap(p, size);
+        if (round == 0 || each < best)
+            best = each;
+    }
+    return best;
+}
+/* The pages are there: the platform may have mapped them ahead, or does it now. */
+static double bench_fault_mapped(void)
+{
+    int fd = memfd_create("bench", 0);
+    check(fd >= 0 && fallocate(fd, 0, 0, 1024 * MIB) == 0, "memfd");
+    return first_touches(MAP_SHARED, fd);
+}
+/* They are not: the kernel is asked for each piece. */
+static double bench_fault_fresh(void)
+{
+    return first_touches(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 static void do_mmap_touch_munmap(void *arg)
 {
@@ -552,6 +568,7 @@ static const struct row {
     {"yield-8-threads", "ms", bench_yield_8},
     {"touch-256M-page", "ns", bench_touch_256m},
     {"fault-mapped", "ns", bench_fault_mapped},
+    {"fault-fresh", "ns", bench_fault_fresh},
     {"mmap-touch-munmap", "us", bench_mmap_touch_munmap},
     {"mmap-munmap-10-vmas", "us", bench_mmap_10_vmas},
     {"mmap-munmap-65k-vmas", "us", bench_mmap_65k_vmas},

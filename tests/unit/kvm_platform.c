@@ -338,6 +338,48 @@ START_TEST(hogs_in_one_space)
 }
 END_TEST
 
+/* Where one range of pages was shown, the owner is not asked again, and who goes through it in
+ * order meets fewer and fewer faults. */
+static uint64_t faults_of(struct context *c)
+{
+    return container_of(c, struct kvm_context, base)->faults;
+}
+
+START_TEST(faults_fill_ahead)
+{
+    PUT_CODE(READ_LOOP);
+    enum { BLOCKS = 8 };
+    const gva_t at = 1ul << 32, block = 2ul << 20;
+    struct context *c = new_context_in(w.as);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        fill_file_page(i * 512 + 5, i + 100);
+    for (int tight = 0; tight < 2; tight++) {
+        ck_assert_int_eq(map_in(w.as, at, BLOCKS * 512, 0, ACCESS_READ), 0);
+        (void)read_at(c, w.as, DATA);
+        uint64_t before = faults_of(c);
+        if (tight)
+            vm()->arena_pages = vm()->arena_used + 2;
+        for (unsigned i = 0; i < BLOCKS; i++)
+            ck_assert_uint_eq(read_at(c, w.as, at + i * block + 5 * PAGE_SIZE), i + 100);
+        ck_assert_uint_le(faults_of(c) - before, tight ? 3 * BLOCKS : 4);
+        for (unsigned i = BLOCKS; i-- > 0;)
+            ck_assert_uint_eq(read_at(c, w.as, at + i * block + 5 * PAGE_SIZE), i + 100);
+        const struct as_op unmap = {.kind = AS_UNMAP, .ar = {at, at + BLOCKS * block}};
+        ck_assert_int_eq(w.as->ops->apply(w.as, &unmap, 1), 0);
+        w.as->ops->clear(w.as);
+        map_code_and_data(w.as);
+    }
+    /* Backwards, each block is a fault. */
+    vm()->arena_pages = ARENA_SIZE / PAGE_SIZE;
+    ck_assert_int_eq(map_in(w.as, at, BLOCKS * 512, 0, ACCESS_READ), 0);
+    uint64_t before = faults_of(c);
+    for (unsigned i = BLOCKS; i-- > 0;)
+        ck_assert_uint_eq(read_at(c, w.as, at + i * block + 5 * PAGE_SIZE), i + 100);
+    ck_assert_uint_le(faults_of(c) - before, BLOCKS + 1);
+    c->ops->release(c);
+}
+END_TEST
+
 /* --- the rest --- */
 
 START_TEST(time_stamp_counter)
@@ -430,7 +472,7 @@ int main(void)
         {"crowds", {crowd_on_two_vcpus, crowd_on_all_vcpus, spinners_share_one_vcpu}},
         {"tables",
          {tables_of_the_dead_are_used_again, sparse_mappings_use_up_no_table_of_others,
-          hogs_in_one_space}},
+          hogs_in_one_space, faults_fill_ahead}},
         {"the rest", {time_stamp_counter, hostile_registers, five_hundred_lives}},
     };
     if (!use_platform(&kvm_platform_type))
