@@ -159,7 +159,7 @@ struct kvm_space {
     struct mutex lock; /* PLATFORM */
     struct pt pt;
     struct range_set mappings;
-    gva_t hint; /* where the last fault was that the owner had to explain */
+    gva_t hint;      /* where the last fault was that the owner had to explain */
     gva_t filled_to; /* where the entries end that the last other fault made */
     uint64_t ahead;  /* how many bytes it made */
     /* vm.lock: */

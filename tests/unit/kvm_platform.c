@@ -431,20 +431,31 @@ START_TEST(hostile_registers)
 }
 END_TEST
 
-static int open_files(void)
+static int entries_of(const char *dir)
 {
     int n = 0;
-    DIR *d = opendir("/proc/self/fd");
+    DIR *d = opendir(dir);
     while (readdir(d))
         n++;
     closedir(d);
     return n;
 }
 
+static int lines_of(const char *path)
+{
+    int n = 0, ch;
+    FILE *f = fopen(path, "r");
+    while ((ch = getc(f)) != EOF)
+        n += ch == '\n';
+    fclose(f);
+    return n;
+}
+
 START_TEST(five_hundred_lives)
 {
     char why[200];
-    int before = open_files();
+    int files = entries_of("/proc/self/fd"), threads = entries_of("/proc/self/task");
+    int mappings = lines_of("/proc/self/maps");
     PUT_CODE(0x0f, 0x05, 0xeb, 0xfc);
     for (int i = 0; i < 500; i++) {
         struct world other = w;
@@ -461,7 +472,50 @@ START_TEST(five_hundred_lives)
         other.as->ops->release(other.as);
         other.p->ops->release(other.p);
     }
-    ck_assert_int_eq(open_files(), before);
+    ck_assert_int_eq(entries_of("/proc/self/fd"), files);
+    ck_assert_int_eq(entries_of("/proc/self/task"), threads);
+    ck_assert_int_le(lines_of("/proc/self/maps"), mappings + 50);
+}
+END_TEST
+
+static int file_references;
+static void count_up(UNUSED struct memmap_file *f, UNUSED struct file_range fr)
+{
+    file_references++;
+}
+static void count_down(struct memmap_file *f, UNUSED struct file_range fr)
+{
+    file_references--;
+    close(f->fd);
+}
+
+/* Five hundred address spaces that map a host file each leave no slot but those that are cached. */
+START_TEST(slots_are_used_again)
+{
+    static const struct memmap_file_ops counting = {.inc_ref = count_up, .dec_ref = count_down};
+    static struct memmap_file files[500];
+    PUT_CODE(READ_LOOP);
+    struct context *c = new_context_in(w.as);
+    unsigned before = vm()->next_slot;
+    for (uint64_t i = 0; i < ARRAY_SIZE(files); i++) {
+        struct address_space *as;
+        files[i].ops = &counting;
+        files[i].fd = memfd_create("host", MFD_CLOEXEC);
+        ck_assert_int_eq(ftruncate(files[i].fd, PAGE_SIZE), 0);
+        ck_assert_int_eq(pwrite(files[i].fd, &i, sizeof(i), 0), sizeof(i));
+        ck_assert_int_eq(w.p->ops->new_address_space(w.p, &as), 0);
+        map_code_and_data(as);
+        const struct as_op map = {.kind = AS_MAP,
+                                  .ar = {AREA, AREA + PAGE_SIZE},
+                                  .file = &files[i],
+                                  .perms = ACCESS_READ};
+        ck_assert_int_eq(as->ops->apply(as, &map, 1), 0);
+        ck_assert_uint_eq(read_at(c, as, AREA), i);
+        as->ops->release(as);
+        ck_assert_int_le(file_references, WINDOWS_CACHED);
+    }
+    ck_assert_uint_le(vm()->next_slot, before + WINDOWS_CACHED + 2);
+    c->ops->release(c);
 }
 END_TEST
 
@@ -473,7 +527,8 @@ int main(void)
         {"tables",
          {tables_of_the_dead_are_used_again, sparse_mappings_use_up_no_table_of_others,
           hogs_in_one_space, faults_fill_ahead}},
-        {"the rest", {time_stamp_counter, hostile_registers, five_hundred_lives}},
+        {"the rest",
+         {time_stamp_counter, hostile_registers, five_hundred_lives, slots_are_used_again}},
     };
     if (!use_platform(&kvm_platform_type))
         return EXIT_SUCCESS;

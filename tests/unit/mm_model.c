@@ -14,6 +14,7 @@
 #include "tests/unit/fake_platform.h"
 #include <check.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -60,6 +61,12 @@ static struct {
     bool trace, drops;
     struct memory_file *mf;
     struct fake_platform fp;
+    struct {
+        struct platform seen_by_mm; /* as small as the model */
+        struct platform *p;         /* NULL: the fake */
+        struct context *context;
+        struct memmap_file code;
+    } real;
     struct mm_config cfg;
     struct mm_limits limits;
     struct space spaces[NSPACES];
@@ -231,8 +238,115 @@ static int expected_signal(const struct page *p, access_t at, int *code)
     return beyond(p) ? SIGBUS : 0;
 }
 
+/* ---- a real platform in place of the fake ---- */
+
+#define CODE_ADDR 0x8000ul                                         /* below all that mm maps */
+static const uint8_t real_code[] = {0x48, 0x8b, 0x07, 0x0f, 0x05,  /* 0: mov (%rdi),%rax; syscall */
+                                    0x48, 0x89, 0x37, 0x0f, 0x05}; /* 5: mov %rsi,(%rdi); syscall */
+
+static void no_references(UNUSED struct memmap_file *f, UNUSED struct file_range fr)
+{
+}
+static const struct memmap_file_ops code_file_ops = {.inc_ref = no_references,
+                                                     .dec_ref = no_references};
+
+static int real_new_space(UNUSED struct platform *p, struct address_space **out)
+{
+    return T.real.p->ops->new_address_space(T.real.p, out);
+}
+static const struct platform_ops real_ops = {.new_address_space = real_new_space};
+
+static void real_show_code(struct address_space *as)
+{
+    const struct as_op op = {.kind = AS_MAP,
+                             .ar = {CODE_ADDR, CODE_ADDR + PAGE_SIZE},
+                             .file = &T.real.code,
+                             .perms = ACCESS_READ | ACCESS_EXEC};
+    MUST(as->ops->apply(as, &op, 1) == 0);
+}
+
+static bool real_start(const struct platform_type *type)
+{
+    char why[200] = "";
+    if (type->create(&T.real.p, why, sizeof(why))) {
+        printf("skipped: %s\n", why);
+        return false;
+    }
+    T.real.seen_by_mm = *T.real.p;
+    T.real.seen_by_mm.ops = &real_ops;
+    T.real.seen_by_mm.max_addr = SPACE;
+    T.cfg.platform = &T.real.seen_by_mm;
+    T.real.code = (struct memmap_file){.ops = &code_file_ops, .fd = memfd_create("code", 0)};
+    MUST(write(T.real.code.fd, real_code, sizeof(real_code)) == sizeof(real_code));
+    return true;
+}
+
+static void real_end(void)
+{
+    if (T.real.context)
+        T.real.context->ops->release(T.real.context);
+    close(T.real.code.fd);
+    T.real.p->ops->release(T.real.p);
+}
+
+/* Lets an application touch addr. 0 and what it read, or the signal and its code. */
+static int real_touch(struct space *s, gva_t addr, bool write, uint64_t *value, int *code)
+{
+    struct address_space *as = mm_address_space(s->mm);
+    struct arch_context ac = {.regs = {.rip = CODE_ADDR + (write ? 5 : 0),
+                                       .rdi = addr,
+                                       .rsi = *value,
+                                       .cs = 0x33,
+                                       .ss = 0x2b,
+                                       .eflags = 0x202,
+                                       .orig_rax = (unsigned long)-1}};
+    struct switch_event ev;
+    struct mm_fault fault;
+    if (!T.real.context)
+        MUST(T.real.p->ops->new_context(T.real.p, as, &T.real.context) == 0);
+    for (int tries = 0;; tries++) {
+        enum switch_reason r = T.real.context->ops->run(T.real.context, as, &ac, &ev);
+        MUST(tries < 5 && (r == SWITCH_SYSCALL || r == SWITCH_FAULT));
+        if (r == SWITCH_SYSCALL) {
+            *value = ac.regs.orig_rax;
+            return 0;
+        }
+        if (page_down(ev.addr) == CODE_ADDR) {
+            real_show_code(as);
+            continue;
+        }
+        MUST(ev.addr == addr);
+        if (mm_handle_fault(s->mm, addr, ev.access, 0, &fault)) {
+            *code = fault.code;
+            return fault.signo;
+        }
+    }
+}
+
+static void touch_by_application(struct space *s, uint64_t page, int w, bool write)
+{
+    gva_t addr = (page << PAGE_SHIFT) + word_at[w];
+    int code, got_code = 0;
+    int signo = expected_signal(&s->pages[page], write ? ACCESS_WRITE : ACCESS_READ, &code);
+    uint64_t value = write ? ++T.next_value : 0;
+    TRACE("%s %#lx in %ld", write ? "write" : "read", addr, s - T.spaces);
+    int got = real_touch(s, addr, write, &value, &got_code);
+    if (got != signo || (got && got_code != code))
+        FAIL_AT("%#lx: signal %d code %d, not %d, %d", addr, got, got_code, signo, code);
+    if (signo)
+        return;
+    if (write)
+        set_word(s, page, w, T.next_value);
+    else
+        expect_word(s, page, w, value);
+}
+
 static void touch(struct space *s, uint64_t page, int w, bool write)
 {
+    if (T.real.p) {
+        touch_by_application(s, page, w, write);
+        return;
+    }
     struct address_space *as = mm_address_space(s->mm);
     access_t at = write ? ACCESS_WRITE : ACCESS_READ;
     gva_t addr = (page << PAGE_SHIFT) + word_at[w];
@@ -767,7 +881,8 @@ static uint64_t from_env(const char *name, uint64_t otherwise)
     return v ? strtoull(v, NULL, 0) : otherwise;
 }
 
-static void start(bool drops, size_t max_pages)
+/* False if there is no such platform here. */
+static bool start(bool drops, size_t max_pages, const struct platform_type *type)
 {
     memset(&T, 0, sizeof(T));
     T.rng = from_env("TEST_SEED", 20240607) * 0x9e3779b97f4a7c15ull | 1;
@@ -778,6 +893,10 @@ static void start(bool drops, size_t max_pages)
     MUST(memory_file_create(&T.mf, 4ul << 30, 0) == 0);
     T.cfg = (struct mm_config){
         .platform = &T.fp.platform, .memory = T.mf, .min_addr = 0x10000, .max_map_count = 65530};
+    if (type && !real_start(type)) {
+        memory_file_destroy(T.mf);
+        return false;
+    }
     atomic_init(&T.limits.as, UINT64_MAX);
     atomic_init(&T.limits.data, UINT64_MAX);
     atomic_init(&T.limits.stack, UINT64_MAX);
@@ -790,6 +909,7 @@ static void start(bool drops, size_t max_pages)
     T.spaces[0].pages = calloc(NPAGES, sizeof(struct page));
     MUST(T.spaces[0].pages && mm_create(&T.cfg, &T.limits, &T.spaces[0].mm) == 0);
     mm_set_brk(T.spaces[0].mm, 0x100000 + 123);
+    return true;
 }
 
 static void finish(void)
@@ -806,13 +926,18 @@ static void finish(void)
     }
     memory_file_stats(T.mf, &st);
     MUST(st.allocated == 0 && T.fp.spaces == 0 && atomic_load(&T.cfg.committed_as) == 0);
+    if (T.real.p)
+        real_end();
     memory_file_destroy(T.mf);
 }
 
-static void run(bool drops, size_t max_pages)
+/* type: NULL for the fake platform. */
+static void run(bool drops, size_t max_pages, const struct platform_type *type)
 {
-    start(drops, max_pages);
-    unsigned long steps = from_env("TEST_STEPS", max_pages ? 20000 : drops ? 50000 : 110000);
+    if (!start(drops, max_pages, type))
+        return;
+    unsigned long most = type ? 15000 : max_pages ? 20000 : drops ? 50000 : 110000;
+    unsigned long steps = from_env("TEST_STEPS", most);
     for (T.step = 0; T.step < steps; T.step++) {
         one_step();
 #ifdef PICKET_DEBUG
@@ -828,7 +953,7 @@ static void run(bool drops, size_t max_pages)
     }
     /* In the end, everything once. */
     for (int i = 0; i < NSPACES; i++)
-        for (uint64_t p = 0; T.spaces[i].mm && p < NPAGES; p++)
+        for (uint64_t p = T.real.p ? 16 : 0; T.spaces[i].mm && p < NPAGES; p++)
             touch(&T.spaces[i], p, (int)(p % WORDS), false);
     if (getenv("TEST_VERBOSE"))
         fprintf(stderr, "%lu steps, %lu trips, %lu operations, %lu times full\n", steps,
@@ -838,20 +963,32 @@ static void run(bool drops, size_t max_pages)
 
 START_TEST(random_operations)
 {
-    run(false, 0);
+    run(false, 0, NULL);
 }
 END_TEST
 
 START_TEST(platform_forgets)
 {
-    run(true, 0);
+    run(true, 0, NULL);
 }
 END_TEST
 
 START_TEST(platform_is_small)
 {
-    run(true, 300);
+    run(true, 300, NULL);
     ck_assert_uint_gt(T.fp.exhausted, 0);
+}
+END_TEST
+
+START_TEST(under_ptrace)
+{
+    run(true, 0, &ptrace_platform_type);
+}
+END_TEST
+
+START_TEST(under_kvm)
+{
+    run(true, 0, &kvm_platform_type);
 }
 END_TEST
 
@@ -865,6 +1002,8 @@ int main(void)
     tcase_add_test(tc, random_operations);
     tcase_add_test(tc, platform_forgets);
     tcase_add_test(tc, platform_is_small);
+    tcase_add_test(tc, under_ptrace);
+    tcase_add_test(tc, under_kvm);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
