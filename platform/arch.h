@@ -10,6 +10,8 @@
 /* Largest XSAVE area that we carry (CPUID 0xD of today's machines says 11008 with AMX). */
 #define ARCH_XSTATE_MAX 16384u
 
+#define EFLAGS_TF 0x100u /* trap after each instruction */
+
 struct arch_context {
     /* fs_base and gs_base included. After a system call: orig_rax is its number, rax is -ENOSYS,
      * rip is behind the instruction, rcx and r11 as the instruction left them. */

@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 
 #ifndef CLONE_CLEAR_SIGHAND
 #define CLONE_CLEAR_SIGHAND 0x100000000ull
@@ -171,6 +172,8 @@ static int clone_registers(struct task *t, struct task *child, const struct clon
     to->fpu_valid = to->fpu_dirty = true;
     to->regs = from->regs;
     to->regs.orig_rax = (unsigned long)-1;
+    if (t->ptrace.stepping && !t->ptrace.own_trap)
+        to->regs.eflags &= ~(unsigned long)EFLAGS_TF;
     arch_set_return(to, 0);
     if (rq->stack)
         to->regs.rsp = rq->stack;
@@ -270,7 +273,7 @@ static void link_to_parent(struct task *t, struct thread_group *tg, uint64_t fla
 }
 
 /* Puts the child into the tree. Returns its thread id or -errno. */
-static long enter_tree(struct task *t, struct task *child, uint64_t flags)
+static long enter_tree(struct task *t, struct task *child, uint64_t flags, int event)
 {
     struct kernel *k = t->kernel;
     MUTEX_GUARD(&k->tree_lock);
@@ -289,18 +292,30 @@ static long enter_tree(struct task *t, struct task *child, uint64_t flags)
     task_attach(child, pid);
     if (is_process)
         link_to_parent(t, child->tg, flags);
+    ptrace_inherit(child, t, flags, event);
     atomic_fetch_add(&k->forks, 1);
     return child->tid;
 }
 
-/* Sleeps until the child has let go; a dying parent does not wait. */
-static void wait_for_vfork(struct task *t, struct vfork_wait *v)
+/* Sleeps until the child has let go; a dying parent does not wait. Returns whether it has. */
+static bool wait_for_vfork(struct task *t, struct vfork_wait *v)
 {
     while (!atomic_load(&v->done)) {
         if (task_block_killable(t, NULL) != 0)
             break;
     }
+    bool done = atomic_load(&v->done);
     vfork_wait_put(v);
+    return done;
+}
+
+/* What a tracer that wants to hear of new tasks calls this one; 0: it does not want to. */
+static int clone_event(struct task *t, const struct clone_request *rq)
+{
+    int event = rq->flags & CLONE_VFORK      ? PTRACE_EVENT_VFORK
+                : rq->exit_signal != SIGCHLD ? PTRACE_EVENT_CLONE
+                                             : PTRACE_EVENT_FORK;
+    return !(rq->flags & CLONE_UNTRACED) && ptrace_wants(t, event) ? event : 0;
 }
 
 static long start_child(struct task *t, struct task *child, const struct clone_request *rq)
@@ -324,7 +339,8 @@ static long start_child(struct task *t, struct task *child, const struct clone_r
         ref_get(&v->ref);
         child->vfork = v;
     }
-    long tid = enter_tree(t, child, rq->flags);
+    int event = clone_event(t, rq);
+    long tid = enter_tree(t, child, rq->flags, event);
     if (tid < 0) {
         child->vfork = NULL;
         host_thread_cancel(k->threads, ht);
@@ -338,8 +354,10 @@ static long start_child(struct task *t, struct task *child, const struct clone_r
     if (rq->flags & CLONE_PARENT_SETTID)
         IGNORE(MM_COPY_OUT(t->mm, rq->parent_tid, &tid32));
     host_thread_start(ht, child);
-    if (v)
-        wait_for_vfork(t, v);
+    if (event)
+        ptrace_event(t, event, (uint64_t)tid);
+    if (v && wait_for_vfork(t, v))
+        ptrace_event(t, PTRACE_EVENT_VFORK_DONE, (uint64_t)tid);
     return tid;
 }
 

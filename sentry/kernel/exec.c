@@ -20,7 +20,7 @@
 static void apply_file_ids(struct task *t, struct file *file, struct cred *c)
 {
     uint32_t mode = file->inode->mode;
-    if (t->no_new_privs || (file->path.mnt->flags & MS_NOSUID))
+    if (t->no_new_privs || (file->path.mnt->flags & MS_NOSUID) || ptrace_forbids_privileges(t))
         return;
     if (mode & S_ISUID)
         c->euid = file->inode->uid;
@@ -200,6 +200,7 @@ long task_exec(struct task *t, struct file *file, const struct exec_name *name,
         cred_put(cred);
         return err;
     }
+    pid_t old_tid = t->tid;
     err = fd_table_unshare(t);
     if (!err)
         err = dethread(t);
@@ -212,5 +213,6 @@ long task_exec(struct task *t, struct file *file, const struct exec_name *name,
         return err;
     }
     install(t, &new, cred, secure);
+    ptrace_exec(t, old_tid);
     return 0;
 }

@@ -34,7 +34,20 @@ static void detach_task(struct task *t)
         pid->task = NULL;
         pid_release(k->pids, pid);
     }
+    struct task *unlinked;
+    {
+        MUTEX_GUARD(&t->tg->sighand_lock);
+        unlinked = ptrace_unlink(t);
+    }
+    if (unlinked)
+        task_put(unlinked);
     task_put(t);
+}
+
+void task_reap_thread(struct task *t)
+{
+    atomic_store(&t->state, TASK_DEAD);
+    detach_task(t);
 }
 
 void task_take_over_leader(struct task *t)
@@ -54,8 +67,12 @@ void task_take_over_leader(struct task *t)
     leaders->task = t;
     mine->task = NULL;
     pid_release(k->pids, mine);
-    if (old)
-        detach_task(old);
+    if (!old)
+        return;
+    /* Its tracer will not hear of its end: there may be nobody left to wait for. */
+    if (old->ptrace.tracer)
+        wait_wake(&old->ptrace.tracer->tg->child_wait, POLLIN);
+    detach_task(old);
 }
 
 void thread_group_reap(struct thread_group *tg)
@@ -78,18 +95,8 @@ void thread_group_reap(struct thread_group *tg)
     thread_group_put(tg);
 }
 
-static void fill_exit_info(struct thread_group *tg, siginfo_t *info)
+static void fill_status(int status, siginfo_t *info)
 {
-    memset(info, 0, sizeof(*info));
-    int status = tg->exit_code;
-    info->si_signo = tg->exit_signal;
-    info->si_pid = tg->tgid;
-    if (tg->leader)
-        info->si_uid = tg->leader->cred->uid;
-    info->si_utime =
-        (clock_t)(tg->dead_usage.ru_utime.tv_sec * 100 + tg->dead_usage.ru_utime.tv_usec / 10000);
-    info->si_stime =
-        (clock_t)(tg->dead_usage.ru_stime.tv_sec * 100 + tg->dead_usage.ru_stime.tv_usec / 10000);
     if (status & 0x7f) {
         info->si_code = status & 0x80 ? CLD_DUMPED : CLD_KILLED;
         info->si_status = status & 0x7f;
@@ -99,10 +106,51 @@ static void fill_exit_info(struct thread_group *tg, siginfo_t *info)
     }
 }
 
-/* Tells the parent of a new zombie, or reaps it where nobody wants to know. */
-static void notify_exit(struct thread_group *tg)
+static void fill_exit_info(struct thread_group *tg, int sig, siginfo_t *info)
+{
+    memset(info, 0, sizeof(*info));
+    info->si_signo = sig;
+    info->si_pid = tg->tgid;
+    if (tg->leader)
+        info->si_uid = tg->leader->cred->uid;
+    info->si_utime =
+        (clock_t)(tg->dead_usage.ru_utime.tv_sec * 100 + tg->dead_usage.ru_utime.tv_usec / 10000);
+    info->si_stime =
+        (clock_t)(tg->dead_usage.ru_stime.tv_sec * 100 + tg->dead_usage.ru_stime.tv_usec / 10000);
+    fill_status(tg->exit_code, info);
+}
+
+/* A thread that its tracer may still wait for: it keeps its number. */
+static void keep_zombie(struct task *t)
+{
+    struct thread_group *tracer = t->ptrace.tracer->tg;
+    siginfo_t info;
+    {
+        MUTEX_GUARD(&t->tg->sighand_lock);
+        list_del(&t->group_link);
+    }
+    memset(&info, 0, sizeof(info));
+    info.si_signo = SIGCHLD;
+    info.si_pid = t->tid;
+    info.si_uid = t->cred->uid;
+    fill_status(t->exit_code, &info);
+    (void)signal_send_group(tracer, SIGCHLD, &info);
+    wait_wake(&tracer->child_wait, POLLIN);
+}
+
+/* Tells the parent of a new zombie, or reaps it where nobody wants to know. A tracer that is not
+ * the parent comes first; the parent hears of it when that one has let go. */
+void thread_group_notify_exit(struct thread_group *tg)
 {
     wait_wake(&tg->exit_wait, POLLIN);
+    struct task *tracer = ptrace_foreign_tracer(tg->leader);
+    if (tracer) {
+        siginfo_t info;
+        fill_exit_info(tg, SIGCHLD, &info);
+        (void)signal_send_group(tracer->tg, SIGCHLD, &info);
+        wait_wake(&tracer->tg->child_wait, POLLIN);
+        return;
+    }
     struct thread_group *parent = tg->parent;
     if (!parent) {
         if (tg != tg->kernel->init)
@@ -119,7 +167,7 @@ static void notify_exit(struct thread_group *tg)
     }
     if (tell) {
         siginfo_t info;
-        fill_exit_info(tg, &info);
+        fill_exit_info(tg, tg->exit_signal, &info);
         (void)signal_send_group(parent, tg->exit_signal, &info);
     }
     wait_wake(&parent->child_wait, POLLIN);
@@ -184,7 +232,7 @@ static void give_children_away(struct task *t, bool last)
         }
         pgrp_check_reparented(child, tg);
         if (child->zombie)
-            notify_exit(child);
+            thread_group_notify_exit(child);
     }
 }
 
@@ -281,6 +329,7 @@ static void leave_tree(struct task *t)
             tty_leader_exits(tg);
             pgrp_check_leaving(tg);
         }
+        ptrace_tracer_exit(t);
         give_children_away(t, last);
         struct task *exec_task;
         {
@@ -289,15 +338,19 @@ static void leave_tree(struct task *t)
         }
         if (exec_task)
             task_wake(exec_task);
-        if (t != tg->leader)
-            detach_task(t);
+        if (t != tg->leader) {
+            if (ptrace_keeps_zombie(t))
+                keep_zombie(t);
+            else
+                detach_task(t);
+        }
         if (last) {
             k->nprocesses--;
             tg->zombie = true;
             init_gone = tg == k->init;
             if (init_gone)
                 k->ending = true;
-            notify_exit(tg);
+            thread_group_notify_exit(tg);
         }
         if (init_gone || k->ending) {
             atomic_fetch_add(&k->ended, 1);
@@ -308,6 +361,7 @@ static void leave_tree(struct task *t)
 
 void task_exit(struct task *t)
 {
+    ptrace_exit_event(t);
     mark_exiting(t);
     task_release_user_state(t);
     vfork_release(t);

@@ -76,8 +76,14 @@ long task_exec(struct task *t, struct file *file, const struct exec_name *name,
 void task_take_over_leader(struct task *t);
 /* The FPU state in which a program or a signal handler begins. Pre: arch.xstate is allocated. */
 void fpu_reset(struct task *t);
+/* Whether the processor would take an XSAVE area whose MXCSR mask is its own. */
+bool fpu_state_valid(struct task *t, const uint8_t *area);
 /* Takes a zombie off the tree; drops its references. TASK_TREE held. */
 void thread_group_reap(struct thread_group *tg);
+/* A process whose last task has left: its parent, or a tracer, hears of it. TASK_TREE held. */
+void thread_group_notify_exit(struct thread_group *tg);
+/* A thread that was kept for its tracer: its number goes. TASK_TREE held. */
+void task_reap_thread(struct task *t);
 /* The way out: gives everything back and tells the relatives. Own thread; t has left afterwards. */
 void task_exit(struct task *t);
 /* What wait4 and waitid found. */
@@ -103,6 +109,8 @@ long task_wait(struct task *t, const struct wait_request *rq, struct wait_result
 void stop_begin(struct task *t, int sig);
 /* TASK_WORK_STOP was seen: sleeps until continued or killed. No lock held. */
 void stop_wait(struct task *t);
+/* The task has stopped, for a tracer: one less to wait for. SIGHAND held. */
+void stop_participate(struct task *t);
 /* SIGCONT was sent (or SIGKILL): stopped tasks go on. SIGHAND held. */
 void stop_continue(struct thread_group *tg, bool notify);
 /* An exiting task that a stop in progress counts. SIGHAND held. */

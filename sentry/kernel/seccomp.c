@@ -339,9 +339,11 @@ static bool act_trap(struct task *t, UNUSED struct seccomp_filter *match, int re
     return false;
 }
 
-static bool act_trace(struct task *t, UNUSED struct seccomp_filter *match, UNUSED int reason,
+static bool act_trace(struct task *t, UNUSED struct seccomp_filter *match, int reason,
                       UNUSED const struct seccomp_data *data)
 {
+    if (ptrace_seccomp_stop(t, (unsigned)reason))
+        return true;
     arch_set_return(&t->arch, -ENOSYS);
     return false;
 }
@@ -426,6 +428,8 @@ static bool strict_allows(struct task *t)
 
 bool seccomp_allows(struct task *t)
 {
+    if (ptrace_suspends_seccomp(t))
+        return true;
     if (atomic_load_explicit(&t->seccomp_mode, memory_order_relaxed) == SECCOMP_MODE_STRICT)
         return strict_allows(t);
     return filter_allows(t, false);

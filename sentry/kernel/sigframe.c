@@ -37,7 +37,6 @@
 #define USER_CS 0x33
 #define USER_DS 0x2b
 #define EFLAGS_RF 0x10000u
-#define EFLAGS_TF 0x100u
 #define EFLAGS_DF 0x400u
 /* What sigreturn may change: AC OF DF TF SF ZF AF PF CF RF. */
 #define EFLAGS_USER 0x50dd5u
@@ -224,8 +223,11 @@ static int frame_xstate_size(struct task *t, gva_t fpstate, uint64_t *xfeatures,
 }
 
 /* As XRSTOR would: reserved bits are an error. */
-static bool xstate_is_sane(const uint8_t *area, uint32_t mxcsr_mask, uint64_t xfeatures)
+bool fpu_state_valid(struct task *t, const uint8_t *area)
 {
+    uint64_t xfeatures = t->kernel->platform->xfeatures;
+    uint32_t mxcsr_mask;
+    memcpy(&mxcsr_mask, area + MXCSR_MASK_OFFSET, sizeof(mxcsr_mask));
     uint32_t mxcsr;
     memcpy(&mxcsr, area + MXCSR_OFFSET, sizeof(mxcsr));
     if (mxcsr & ~(mxcsr_mask ? mxcsr_mask : 0xffbfu))
@@ -273,12 +275,11 @@ static int restore_fpstate(struct task *t, gva_t fpstate)
     else if (!(in_frame & ~p->xfeatures))
         in_frame &= xfeatures; /* the frame may say that it cares only for some */
     memcpy(area + FXSAVE_SIZE, &in_frame, sizeof(in_frame));
-    if (err || !xstate_is_sane(area, mxcsr_mask, p->xfeatures)) {
-        memcpy(area + MXCSR_MASK_OFFSET, &mxcsr_mask, sizeof(mxcsr_mask));
+    memcpy(area + MXCSR_MASK_OFFSET, &mxcsr_mask, sizeof(mxcsr_mask));
+    if (err || !fpu_state_valid(t, area)) {
         fpu_reset(t);
         return -EFAULT;
     }
-    memcpy(area + MXCSR_MASK_OFFSET, &mxcsr_mask, sizeof(mxcsr_mask));
     return 0;
 }
 

@@ -179,6 +179,9 @@ static bool is_ignored(struct thread_group *tg, struct task *t, int sig)
     /* A blocked signal may be wanted by the time it is taken. */
     if (t && ((t->blocked | t->real_blocked) & SIG_BIT(sig)))
         return false;
+    /* A tracer hears even of those. */
+    if (t && t->ptrace.tracer && sig != SIGKILL)
+        return false;
     return action_ignores(handler_of(tg, sig), sig);
 }
 
@@ -248,6 +251,8 @@ static bool is_fatal_at_once(struct thread_group *tg, struct task *t, int sig)
 {
     if (sig == SIGKILL)
         return true;
+    if (t->ptrace.tracer)
+        return false;
     if (handler_of(tg, sig) != HANDLER_DFL || (t->real_blocked & SIG_BIT(sig)))
         return false;
     const sigset64_t dumps_core = SIG_MASK_SYNCHRONOUS | SIG_BIT(SIGQUIT) | SIG_BIT(SIGABRT) |

@@ -64,6 +64,7 @@ static void resolve_without_handler(struct task *t)
 static void run_handler(struct task *t, int sig, const struct k_sigaction *act,
                         const siginfo_t *info)
 {
+    bool stepping = ptrace_step_end(t);
     resolve_with_handler(t, act->flags);
     sigset64_t mask = t->restore_mask ? t->saved_mask : t->blocked;
     t->restore_mask = false;
@@ -82,6 +83,8 @@ static void run_handler(struct task *t, int sig, const struct k_sigaction *act,
     if (!(act->flags & SA_NODEFER))
         blocked |= SIG_BIT(sig);
     signal_set_blocked(t, blocked);
+    if (stepping)
+        ptrace_stepped_into_handler(t);
 }
 
 /* Stops the process unless it is a terminal's stop signal to an orphaned group. SIGHAND is held,
@@ -95,25 +98,47 @@ static void act_stop(struct task *t, int sig)
         bool orphaned = tg->pgrp && pgrp_is_orphaned(tg->pgrp, NULL);
         mutex_unlock(&t->kernel->tree_lock);
         mutex_lock(&tg->sighand_lock);
-        /* A SIGCONT that came in between has cancelled the stop. */
-        if (orphaned || !t->stop_signal_taken)
+        if (orphaned)
             return;
     }
-    stop_begin(t, sig);
+    /* A SIGCONT that came in between has cancelled the stop. */
+    if (t->stop_signal_taken)
+        stop_begin(t, sig);
 }
 
 enum outcome { NOTHING_LEFT, LOOK_AGAIN, MUST_EXIT, HAVE_HANDLER };
 
-/* Takes one signal and does what its action says, or leaves the handler to the caller. */
-static enum outcome take_one(struct task *t, siginfo_t *info, struct k_sigaction *act,
-                             struct posix_timer **timer)
+/* Takes one signal off the queues, which a tracer may change or swallow. Returns it, 0 if there is
+ * none, -EAGAIN if it is gone. */
+static int take_one(struct task *t, siginfo_t *info)
 {
     struct thread_group *tg = t->tg;
-    int sig = signal_dequeue(t, ~t->blocked, info, timer);
-    if (!sig) {
-        signal_recalc(t);
-        return NOTHING_LEFT;
+    struct posix_timer *timer;
+    bool traced;
+    int sig;
+    {
+        MUTEX_GUARD(&tg->sighand_lock);
+        sig = signal_dequeue(t, ~t->blocked, info, &timer);
+        if (!sig)
+            signal_recalc(t);
+        traced = t->ptrace.tracer != NULL;
+        /* Which signal it will be in the end, only the tracer knows. */
+        if (traced || (sig && (SIG_BIT(sig) & SIG_MASK_STOP)))
+            t->stop_signal_taken = true;
     }
+    if (timer)
+        posix_timer_taken(timer, info);
+    if (!sig || !traced || sig == SIGKILL)
+        return sig;
+    sig = ptrace_signal(t, sig, info);
+    return sig ? sig : -EAGAIN;
+}
+
+/* Does what the signal's action says, or leaves the handler to the caller. */
+static enum outcome act_on(struct task *t, int sig, struct k_sigaction *act)
+{
+    struct thread_group *tg = t->tg;
+    MUTEX_GUARD(&tg->sighand_lock);
     {
         MUTEX_GUARD(&tg->sighand->lock);
         *act = tg->sighand->action[sig - 1];
@@ -127,7 +152,6 @@ static enum outcome take_one(struct task *t, siginfo_t *info, struct k_sigaction
     if (SIG_BIT(sig) & SIG_MASK_DEFAULT_IGNORE)
         return LOOK_AGAIN;
     if (SIG_BIT(sig) & SIG_MASK_STOP) {
-        t->stop_signal_taken = true;
         act_stop(t, sig);
         return LOOK_AGAIN;
     }
@@ -149,14 +173,16 @@ static enum outcome look(struct task *t)
         stop_wait(t);
         return LOOK_AGAIN;
     }
+    if (work & TASK_WORK_TRAP) {
+        ptrace_trap(t);
+        return LOOK_AGAIN;
+    }
     siginfo_t info;
     struct k_sigaction act;
-    struct posix_timer *timer;
-    mutex_lock(&tg->sighand_lock);
-    enum outcome outcome = take_one(t, &info, &act, &timer);
-    mutex_unlock(&tg->sighand_lock);
-    if (timer)
-        posix_timer_taken(timer, &info);
+    int sig = take_one(t, &info);
+    if (sig <= 0)
+        return sig ? LOOK_AGAIN : NOTHING_LEFT;
+    enum outcome outcome = act_on(t, sig, &act);
     if ((outcome == HAVE_HANDLER || outcome == MUST_EXIT) && t->kernel->strace)
         strace_signal(t, &info);
     if (outcome == HAVE_HANDLER)

@@ -17,8 +17,14 @@ void stop_begin(struct task *t, int sig)
 {
     struct thread_group *tg = t->tg;
     lock_assert_held(&tg->sighand_lock);
-    if (tg->group_exit || tg->exec_task || tg->stop_state != STOP_NONE)
+    if (tg->group_exit || tg->exec_task)
         return;
+    if (tg->stop_state != STOP_NONE) {
+        /* A tracer has let t go on while the others stay stopped. */
+        if (t->ptrace.tracer)
+            task_kick(t, TASK_WORK_STOP);
+        return;
+    }
     tg->stop_state = STOP_STOPPING;
     tg->stop_signal = sig;
     tg->stop_count = 0;
@@ -34,7 +40,7 @@ void stop_begin(struct task *t, int sig)
 }
 
 /* One task less to wait for. SIGHAND held. */
-static void count_down(struct task *t)
+void stop_participate(struct task *t)
 {
     struct thread_group *tg = t->tg;
     if (!t->stop_counted)
@@ -49,7 +55,26 @@ static void count_down(struct task *t)
 
 void stop_forget(struct task *t)
 {
-    count_down(t);
+    stop_participate(t);
+}
+
+/* Waits for SIGCONT, SIGKILL, or a tracer. Returns whether one came. */
+static bool sleep_stopped(struct task *t)
+{
+    struct thread_group *tg = t->tg;
+    for (;;) {
+        {
+            MUTEX_GUARD(&tg->sighand_lock);
+            bool traced = t->ptrace.tracer != NULL;
+            if (tg->stop_state == STOP_NONE || tg->group_exit || traced) {
+                atomic_fetch_and(&t->work, ~TASK_WORK_STOP);
+                return traced;
+            }
+        }
+        atomic_store(&t->stopped, true);
+        (void)task_block_killable(t, NULL);
+        atomic_store(&t->stopped, false);
+    }
 }
 
 void stop_wait(struct task *t)
@@ -61,21 +86,12 @@ void stop_wait(struct task *t)
             atomic_fetch_and(&t->work, ~TASK_WORK_STOP);
             return;
         }
-        count_down(t);
+        if (!t->ptrace.tracer)
+            stop_participate(t);
     }
     stop_notify(tg);
-    for (;;) {
-        {
-            MUTEX_GUARD(&tg->sighand_lock);
-            if (tg->stop_state == STOP_NONE || tg->group_exit) {
-                atomic_fetch_and(&t->work, ~TASK_WORK_STOP);
-                break;
-            }
-        }
-        atomic_store(&t->stopped, true);
-        (void)task_block_killable(t, NULL);
-        atomic_store(&t->stopped, false);
-    }
+    if (sleep_stopped(t))
+        ptrace_trap(t);
     stop_notify(tg);
 }
 
@@ -85,6 +101,8 @@ void stop_continue(struct thread_group *tg, bool notify)
     struct task *t;
     list_for_each (t, &tg->tasks, group_link) {
         t->stop_signal_taken = false;
+        if (notify)
+            ptrace_continued(t);
     }
     if (tg->stop_state == STOP_NONE)
         return;
@@ -128,6 +146,10 @@ void stop_notify(struct thread_group *tg)
     MUTEX_GUARD(&k->tree_lock);
     struct thread_group *parent = tg->parent;
     if (!parent)
+        return;
+    /* A parent that traces hears of its tracee's stops, not of its child's. */
+    struct task *tracer = tg->leader ? tg->leader->ptrace.tracer : NULL;
+    if (tracer && tracer->tg == parent)
         return;
     struct k_sigaction act;
     {

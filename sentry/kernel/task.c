@@ -191,6 +191,8 @@ struct task *task_create(struct thread_group *tg)
     t->tg = thread_group_get(tg);
     list_init(&t->group_link);
     list_init(&t->pending.queue);
+    list_init(&t->ptrace.link);
+    list_init(&t->tracees);
     mutex_init(&t->lock, LOCK_TASK_WAKE);
     t->altstack.ss_flags = SS_DISABLE;
     t->sched_policy = SCHED_OTHER;
@@ -315,6 +317,8 @@ void limits_apply(struct thread_group *tg)
 
 char task_state_char(struct task *t)
 {
+    if (atomic_load(&t->ptrace.state) != PTRACE_RUNNING)
+        return 't';
     if (atomic_load(&t->stopped))
         return 'T';
     switch (atomic_load(&t->state)) {
@@ -329,17 +333,26 @@ char task_state_char(struct task *t)
     }
 }
 
-bool task_may_access(struct task *t, struct task *other, UNUSED bool attach)
+static bool may_access(struct task *t, struct task *other, uid_t uid, gid_t gid)
 {
     if (t->tg == other->tg)
         return true;
     const struct cred *mine = t->cred, *theirs = task_get_cred(other);
-    bool same = mine->fsuid == theirs->uid && mine->fsuid == theirs->euid &&
-                mine->fsuid == theirs->suid && mine->fsgid == theirs->gid &&
-                mine->fsgid == theirs->egid && mine->fsgid == theirs->sgid;
+    bool same = uid == theirs->uid && uid == theirs->euid && uid == theirs->suid &&
+                gid == theirs->gid && gid == theirs->egid && gid == theirs->sgid;
     bool subset = (theirs->cap_permitted & ~mine->cap_permitted) == 0;
     cred_put(theirs);
     if (task_capable(t, CAP_SYS_PTRACE))
         return true;
     return same && subset && atomic_load(&other->tg->dumpable);
+}
+
+bool task_may_access(struct task *t, struct task *other, UNUSED bool attach)
+{
+    return may_access(t, other, t->cred->fsuid, t->cred->fsgid);
+}
+
+bool task_may_attach(struct task *t, struct task *other)
+{
+    return may_access(t, other, t->cred->uid, t->cred->gid);
 }

@@ -16,6 +16,7 @@
 #include "mm/uio.h"
 #include "sentry/kernel/cred.h"
 #include "sentry/kernel/errno.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/signal.h"
 #include "sentry/kernel/wait.h"
 #include <sys/resource.h>
@@ -194,6 +195,8 @@ struct task {
     _Atomic(struct seccomp_filter *) seccomp; /* SIGHAND, see seccomp.h; so the next two */
     _Atomic int seccomp_mode;                 /* SECCOMP_MODE_* */
     _Atomic int seccomp_filters;              /* how many */
+    struct task_ptrace ptrace;                /* who traces us */
+    struct list_head tracees;                 /* task.ptrace.link: whom we trace (TASK_TREE) */
     void *strace;                             /* state of the strace printer for this task */
     struct sem_undo_list *sem_undo;           /* what exit gives back (own thread): ipc/sem.c */
 
@@ -208,8 +211,13 @@ struct task {
 #define TASK_WORK_STOP 2u
 #define TASK_WORK_EXIT 4u   /* the group is ending, or another task execs */
 #define TASK_WORK_NOTIFY 8u /* the parent must hear of a stop or continue */
+#define TASK_WORK_TRAP 16u  /* stop for the tracer */
 
 #define SYSCALL_WORK_SECCOMP 1u
+#define SYSCALL_WORK_PTRACED 2u /* somebody traces the task */
+#define SYSCALL_WORK_TRACE 4u   /* stop before and after the call */
+#define SYSCALL_WORK_EMULATE 8u /* stop before it, and leave it undone */
+#define SYSCALL_WORK_STEP 16u   /* trap after it */
 
 /*
  * The task that the calling host thread serves; NULL on other threads (timers, boot). For what
@@ -263,6 +271,8 @@ void task_kick(struct task *t, uint32_t work);
 
 /* As ptrace_may_access: whether t may look into (attach: change) the other's memory and such. */
 bool task_may_access(struct task *t, struct task *other, bool attach);
+/* The same for becoming its tracer: t's real ids count, not those for file access. */
+bool task_may_attach(struct task *t, struct task *other);
 bool pid_in_use(const struct pid *pid);
 
 /* The task loop (task_run.c): runs until the task has exited. */

@@ -78,6 +78,11 @@ static uint64_t trap_of_signal(const siginfo_t *info)
 
 static void handle_exception(struct task *t, const struct switch_event *ev)
 {
+    /* A step that was begun for a tracer which is gone. */
+    if (unlikely(ev->info.si_signo == SIGTRAP && t->ptrace.stepping && !t->ptrace.tracer)) {
+        ptrace_step_end(t);
+        return;
+    }
     record_trap(t, trap_of_signal(&ev->info), 0, t->trap_addr);
     signal_force(t, &ev->info);
 }

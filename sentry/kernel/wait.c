@@ -21,6 +21,7 @@
 
 enum { TOKEN_AWAKE, TOKEN_WOKEN, TOKEN_ASLEEP };
 
+#define INTERRUPTING (TASK_WORK_SIGNAL | TASK_WORK_STOP | TASK_WORK_EXIT | TASK_WORK_TRAP)
 #define NSEC_PER_SEC 1000000000ll
 
 int host_futex_wait(_Atomic uint32_t *word, uint32_t value, const ktime_t *deadline)
@@ -122,7 +123,7 @@ void task_wake(struct task *t)
 
 bool task_interrupted(struct task *t)
 {
-    return atomic_load(&t->work) & (TASK_WORK_SIGNAL | TASK_WORK_STOP | TASK_WORK_EXIT);
+    return atomic_load(&t->work) & INTERRUPTING;
 }
 
 static int sleep_on_host(struct task *t, const ktime_t *deadline, uint32_t interrupts)
@@ -162,12 +163,17 @@ static int block(struct task *t, const ktime_t *deadline, uint32_t interrupts)
 
 int task_block(struct task *t, const ktime_t *deadline)
 {
-    return block(t, deadline, TASK_WORK_SIGNAL | TASK_WORK_STOP | TASK_WORK_EXIT);
+    return block(t, deadline, INTERRUPTING);
 }
 
 int task_block_killable(struct task *t, const ktime_t *deadline)
 {
     return block(t, deadline, TASK_WORK_EXIT);
+}
+
+void task_block_uninterruptible(struct task *t)
+{
+    (void)block(t, NULL, 0);
 }
 
 void task_kick(struct task *t, uint32_t work)

@@ -66,6 +66,8 @@ typedef int64_t ktime_t;
 int task_block(struct task *t, const ktime_t *deadline);
 /* As task_block, but only SIGKILL (or the end of the thread group) interrupts. */
 int task_block_killable(struct task *t, const ktime_t *deadline);
+/* Only task_wake ends it: for a task that dies already. */
+void task_block_uninterruptible(struct task *t);
 /* Any thread. */
 void task_wake(struct task *t);
 /* Whether task_block would return -ERESTARTSYS now. */

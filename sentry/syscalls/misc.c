@@ -316,11 +316,6 @@ SYSCALL(process_vm_writev)
 
 /* ---- refused ---- */
 
-SYSCALL(ptrace)
-{
-    return -EPERM;
-}
-
 SYSCALL(syslog)
 {
     return -EPERM;

@@ -302,6 +302,8 @@ static void fill_waitid(siginfo_t *info, const struct wait_result *result)
     info->si_uid = result->uid;
     if (result->code == CLD_EXITED || result->code == CLD_STOPPED)
         info->si_status = result->status >> 8 & 0xff;
+    else if (result->code == CLD_TRAPPED)
+        info->si_status = result->status >> 8;
     else if (result->code == CLD_CONTINUED)
         info->si_status = SIGCONT;
     else

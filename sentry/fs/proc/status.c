@@ -301,8 +301,8 @@ static void put_status(struct pseudo_ctx *c, struct task *t, struct text *out)
         text_add(out, "Umask:\t%04o\n", fs->umask);
         fs_context_put(fs);
     }
-    text_add(out, "State:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n",
-             state, state_name(state), tg->tgid, pid, thread_group_ppid(tg));
+    text_add(out, "State:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
+             state, state_name(state), tg->tgid, pid, thread_group_ppid(tg), ptrace_tracer_tid(t));
     put_ids(t, out);
     text_add(out, "NStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", tg->tgid, pid,
              thread_group_pgid(tg), thread_group_sid(tg));
