@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -315,6 +316,44 @@ static void still_alive(void)
 }
 
 /* A program may throw it away, or move it: system calls do not need it. */
+static sigjmp_buf on_fault;
+static void *volatile fault_address;
+
+static void remember_fault(int sig, siginfo_t *si, void *uc)
+{
+    (void)uc;
+    fault_address = si->si_addr;
+    siglongjmp(on_fault, sig);
+}
+
+/* A bad pointer faults at what was passed, not at a later field. */
+CASE(fault_address)
+{
+    int (*gettime)(clockid_t, struct timespec *) = function("__vdso_clock_gettime");
+    int (*getres)(clockid_t, struct timespec *) = function("__vdso_clock_getres");
+    int (*timeofday)(struct timeval *, struct timezone *) = function("__vdso_gettimeofday");
+    time_t (*seconds)(time_t *) = function("__vdso_time");
+    struct sigaction sa = {.sa_sigaction = remember_fault, .sa_flags = SA_SIGINFO};
+    char *none = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(none != MAP_FAILED);
+    EXPECT_OK(sigaction(SIGSEGV, &sa, NULL));
+    for (volatile int i = 0; i < 4; i++) {
+        fault_address = NULL;
+        if (sigsetjmp(on_fault, 1) == 0) {
+            if (i == 0)
+                gettime(CLOCK_MONOTONIC, (void *)(none + 64));
+            else if (i == 1)
+                getres(CLOCK_MONOTONIC, (void *)(none + 64));
+            else if (i == 2)
+                timeofday((void *)(none + 64), NULL);
+            else
+                seconds((void *)(none + 64));
+            FAIL("call %d did not fault", i);
+        }
+        EXPECT_EQ(fault_address, none + 64);
+    }
+}
+
 CASE(unmapped)
 {
     unsigned long start, end;

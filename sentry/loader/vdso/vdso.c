@@ -1,7 +1,8 @@
 /*
  * The vDSO: time and CPU number without entering the kernel. Runs in the application, with its
  * privileges and on its stack, so it may do nothing but read the parameters and the counter, and
- * make the real system call when those are not enough.
+ * make the real system call when those are not enough. The last field of a result is a VDSO_STORE:
+ * those before it are written first, and a fault has the address that the caller passed.
  */
 #include "params.h"
 #include <stddef.h>
@@ -58,7 +59,7 @@ int __vdso_clock_gettime(clockid_t id, struct timespec *ts)
     if (id == CLOCK_TAI)
         now.sec += (uint64_t)VDSO_LOAD(vdso_params.tai_offset);
     ts->tv_sec = (time_t)now.sec;
-    ts->tv_nsec = (long)now.nsec;
+    VDSO_STORE(ts->tv_nsec, (long)now.nsec);
     return 0;
 }
 
@@ -70,7 +71,7 @@ int __vdso_gettimeofday(struct timeval *tv, struct timezone *tz)
         return (int)syscall2(SYS_gettimeofday, (long)tv, (long)tz);
     if (tv) {
         tv->tv_sec = (time_t)now.sec;
-        tv->tv_usec = (suseconds_t)((uint32_t)now.nsec / 1000);
+        VDSO_STORE(tv->tv_usec, (suseconds_t)((uint32_t)now.nsec / 1000));
     }
     return 0;
 }
@@ -92,9 +93,9 @@ int __vdso_clock_getres(clockid_t id, struct timespec *res)
     if (line < 0)
         return (int)syscall2(SYS_clock_getres, id, (long)res);
     if (res) {
+        bool coarse = id == CLOCK_REALTIME_COARSE || id == CLOCK_MONOTONIC_COARSE;
         res->tv_sec = 0;
-        res->tv_nsec =
-            id == CLOCK_REALTIME_COARSE || id == CLOCK_MONOTONIC_COARSE ? VDSO_TICK_RESOLUTION : 1;
+        VDSO_STORE(res->tv_nsec, coarse ? VDSO_TICK_RESOLUTION : 1);
     }
     return 0;
 }
