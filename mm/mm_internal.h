@@ -76,7 +76,7 @@ struct mm {
     _Atomic(const struct mm_limits *) limits;
     gva_t min_addr, max_addr; /* application addresses: [min_addr, max_addr) */
 
-    struct rwlock pinned; /* MM_PINNED */
+    struct rwlock pinned;  /* MM_PINNED */
     struct rwlock mapping; /* MM_MAPPING: down to the next blank line */
     struct range_set vmas;
     struct mm_layout layout;

@@ -44,9 +44,9 @@ void uio_skip(struct uio *u, uint64_t n);
  * The next part of u as sentry memory, for a host call that reads or writes it directly: at most
  * `max` blocks and `limit` bytes, with references held on the pages behind them until uio_unpin.
  * Does not advance. Returns the number of bytes covered (0 only if resid is 0) or -EFAULT.
- * at: ACCESS_WRITE if the blocks will be written; then MM_PINNED is held until uio_unpin, and nothing
- * in between may wait for the application: a fork would leave its thread's data in a page that the
- * child sees and the parent, having written to it since, perhaps no longer does.
+ * at: ACCESS_WRITE if the blocks will be written; then MM_PINNED is held until uio_unpin, and
+ * nothing in between may wait for the application: a fork would leave its thread's data in a page
+ * that the child sees and the parent, having written to it since, perhaps no longer does.
  */
 #define UIO_PIN_BLOCKS 32
 struct uio_pin {

@@ -13,6 +13,21 @@ echo first >out
 sandbox -- echo second >>out
 equal 'appending' "$(cat out)" 'first
 second'
+opened_again() { # what a shell does to its own output leaves the same bytes natively and inside
+    local native
+    echo start >out
+    bash -c "$1" >out
+    native=$(od -c out)
+    echo start >out
+    sandbox -- bash -c "$1" >out
+    equal "opened again: $1" "$(od -c out)" "$native"
+}
+opened_again 'echo one; echo two >/dev/stdout'
+opened_again 'echo one; echo two >>/dev/stdout; echo three'
+opened_again 'printf 1234567; exec 3<>/dev/stdout; echo x >&3; echo end'
+equal 'read again from its start' \
+    "$(printf 'one\ntwo\n' >in; sandbox -- sh -c 'read x; cat /dev/stdin; cat' <in | tr '\n' ' ')" 'one two two '
+
 equal 'ten megabytes through pipes' "$(head -c 10000000 /dev/zero | sandbox -- cat | wc -c)" 10000000
 equal 'a reader that leaves' "$(sandbox -- seq 1 10000000 | head -n 1)" 1
 equal 'closed stdin' "$(sandbox -- sh -c 'read x; echo $?' <&- 2>/dev/null)" 1

@@ -56,7 +56,15 @@ static uint32_t ready(struct hostfd *h, uint32_t events)
     return poll(&p, 1, 0) > 0 ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
+static int64_t size_of(const struct hostfd *h)
+{
+    struct stat st;
+    return fstat(h->fd, &st) < 0 ? 0 : (int64_t)st.st_size;
+}
+
 /* ---- moving bytes ---- */
+
+static const struct file_ops reopened_fops;
 
 struct transfer {
     struct hostfd *h;
@@ -64,6 +72,7 @@ struct transfer {
     int n;
     int64_t pos; /* -1: the description's own */
     bool write;
+    int rwf;
 };
 
 static ssize_t call(const struct transfer *x, int rwf)
@@ -84,7 +93,7 @@ static ssize_t call(const struct transfer *x, int rwf)
 /* A description that we share: no call may block. */
 static ssize_t call_shared(const struct transfer *x)
 {
-    ssize_t r = call(x, RWF_NOWAIT);
+    ssize_t r = call(x, x->rwf | RWF_NOWAIT);
     if (r != -EOPNOTSUPP)
         return r;
     uint32_t want = x->write ? POLLOUT : POLLIN;
@@ -96,7 +105,7 @@ static ssize_t call_shared(const struct transfer *x)
     struct transfer cut = *x;
     cut.iov = &one;
     cut.n = 1;
-    return call(&cut, 0);
+    return call(&cut, x->rwf);
 }
 
 static ssize_t attempt(const struct transfer *x)
@@ -105,32 +114,37 @@ static ssize_t attempt(const struct transfer *x)
     do {
         bool may_block =
             x->h->kind == HOSTFD_PIPE || x->h->kind == HOSTFD_TTY || x->h->kind == HOSTFD_OTHER;
-        r = may_block && !x->h->own_description ? call_shared(x) : call(x, 0);
+        r = may_block && !x->h->own_description ? call_shared(x) : call(x, x->rwf);
     } while (r == -EINTR);
     return r;
 }
 
 /* Where a read may block although it should not (somebody else was quicker), and a fork must not
  * wait for it. */
-static ssize_t read_copied(struct hostfd *h, struct uio *u, int64_t pos)
+static ssize_t read_copied(const struct transfer *how, struct uio *u)
 {
     char buf[TTY_READ];
     struct iovec iov = {buf, MIN(sizeof(buf), u->resid)};
-    struct transfer x = {h, &iov, 1, pos, false};
+    struct transfer x = *how;
+    x.iov = &iov;
+    x.n = 1;
     ssize_t n = attempt(&x);
     return n > 0 ? uio_copy_to(u, buf, (size_t)n) : n;
 }
 
-/* One stretch of u, or -EAGAIN. */
-static ssize_t move(struct hostfd *h, struct uio *u, int64_t pos, bool write)
+/* One stretch of u, or -EAGAIN. how: all but the blocks. */
+static ssize_t move(const struct transfer *how, struct uio *u)
 {
-    if (!write && !h->own_description && (h->kind == HOSTFD_TTY || h->kind == HOSTFD_OTHER))
-        return read_copied(h, u, pos);
+    const struct hostfd *h = how->h;
+    if (!how->write && !h->own_description && (h->kind == HOSTFD_TTY || h->kind == HOSTFD_OTHER))
+        return read_copied(how, u);
     struct uio_pin pin;
-    ssize_t n = uio_pin(u, &pin, u->resid, write ? ACCESS_READ : ACCESS_WRITE);
+    ssize_t n = uio_pin(u, &pin, u->resid, how->write ? ACCESS_READ : ACCESS_WRITE);
     if (n <= 0)
         return n;
-    struct transfer x = {h, pin.blocks, pin.nblocks, pos, write};
+    struct transfer x = *how;
+    x.iov = pin.blocks;
+    x.n = pin.nblocks;
     n = attempt(&x);
     uio_unpin(&pin);
     if (n > 0)
@@ -138,17 +152,18 @@ static ssize_t move(struct hostfd *h, struct uio *u, int64_t pos, bool write)
     return n;
 }
 
-static ssize_t wait_and_move(struct hostfd *h, struct uio *u, bool write)
+static ssize_t wait_and_move(const struct transfer *how, struct uio *u)
 {
+    struct hostfd *h = how->h;
     struct task *t = task_current();
     struct wait_entry w;
     if (!t)
         return -EAGAIN;
     watch(h);
-    wait_entry_init_task(&w, t, write ? POLLOUT : POLLIN);
+    wait_entry_init_task(&w, t, how->write ? POLLOUT : POLLIN);
     wait_add(&h->queue, &w);
     ssize_t n;
-    while ((n = move(h, u, -1, write)) == -EAGAIN) {
+    while ((n = move(how, u)) == -EAGAIN) {
         int err = task_block(t, NULL);
         if (err) {
             n = err;
@@ -159,23 +174,40 @@ static ssize_t wait_and_move(struct hostfd *h, struct uio *u, bool write)
     return n;
 }
 
+/* The host's description belongs to the caller of the sandbox; one that was opened again inside, by
+ * /proc/self/fd or /dev/stdout, has a position of its own. */
+static bool reopened(const struct file *f)
+{
+    return f->ops == &reopened_fops;
+}
+
+static bool appends(const struct file *f, int rwf)
+{
+    return ((f->flags & O_APPEND) && !(rwf & RWF_NOAPPEND)) || (rwf & RWF_APPEND);
+}
+
 static ssize_t transfer(struct file *f, struct uio *u, int64_t *pos, int rwf, bool write)
 {
     struct hostfd *h = f->priv;
     bool nonblock = (f->flags & O_NONBLOCK) || (rwf & RWF_NOWAIT);
-    /* read and write move the host description's position; pread and pwrite give their own. */
-    int64_t at = f->stream || pos == &f->pos ? -1 : *pos;
+    bool host_position = f->stream || (pos == &f->pos && !reopened(f));
+    bool append = write && reopened(f) && appends(f, rwf);
+    struct transfer how = {.h = h, .pos = host_position ? -1 : *pos, .write = write};
+    if (append) {
+        how.rwf = RWF_APPEND;
+        *pos = size_of(h);
+    }
     ssize_t total = 0, n = 0;
     while (u->resid) {
-        n = move(h, u, at, write);
+        n = move(&how, u);
         /* A blocking read waits for the first bytes; a blocking write for room for all. */
         if (n == -EAGAIN && !nonblock && (write || !total))
-            n = wait_and_move(h, u, write);
+            n = wait_and_move(&how, u);
         if (n <= 0)
             break;
         total += n;
-        if (at >= 0)
-            at += n;
+        if (!host_position)
+            how.pos += n;
         if (!write && f->stream)
             break;
     }
@@ -206,6 +238,30 @@ static int64_t hostfd_llseek(struct file *f, int64_t offset, int whence)
         return -errno;
     f->pos = r;
     return r;
+}
+
+static int64_t reopened_llseek(struct file *f, int64_t offset, int whence)
+{
+    int64_t base, pos;
+    switch (whence) {
+    case SEEK_SET:
+        base = 0;
+        break;
+    case SEEK_CUR:
+        base = f->pos;
+        break;
+    case SEEK_END:
+        base = size_of(f->priv);
+        break;
+    default:
+        return -EINVAL;
+    }
+    if (__builtin_add_overflow(base, offset, &pos))
+        return -EOVERFLOW;
+    if (pos < 0)
+        return -EINVAL;
+    f->pos = pos;
+    return pos;
 }
 
 static uint32_t hostfd_poll(struct file *f, uint32_t events)
@@ -272,14 +328,24 @@ const struct file_ops hostfd_fops = {
     .release = hostfd_release,
 };
 
-/* Again, through /proc/self/fd: the same host description. */
+static const struct file_ops reopened_fops = {
+    .read = hostfd_read,
+    .write = hostfd_write,
+    .llseek = reopened_llseek,
+    .fsync = hostfd_fsync,
+    .fallocate = hostfd_fallocate,
+    .release = hostfd_release,
+};
+
+/* Again, through /proc/self/fd: the same host description, which is all that there is of a stream.
+ */
 static int hostfd_open(struct inode *i, struct file *f, UNUSED struct task *t)
 {
     struct hostfd *h = i->priv;
     if (h->kind == HOSTFD_SOCKET)
         return -ENXIO;
     f->priv = hostfd_get(h);
-    f->ops = &hostfd_fops;
+    f->ops = h->kind == HOSTFD_FILE ? &reopened_fops : &hostfd_fops;
     f->stream = h->kind != HOSTFD_FILE;
     return 0;
 }

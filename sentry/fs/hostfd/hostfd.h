@@ -5,6 +5,9 @@
  * alone. To be able to wait without blocking a host thread, pipes and terminals are opened once
  * more (through /proc/self/fd, when the sandbox starts) for a description of our own that does not
  * block; where that fails, poll comes before each call, and writes are cut to what cannot block.
+ *
+ * A file that is opened again inside (/dev/stdout) gets a position of its own, but no more access
+ * than the host's description has; and if that appends, so does the new one.
  */
 #ifndef PICKET_SENTRY_FS_HOSTFD_HOSTFD_H
 #define PICKET_SENTRY_FS_HOSTFD_HOSTFD_H
