@@ -42,7 +42,7 @@ static void ns_destroy(struct ns_common *common)
     free(ns);
 }
 
-int ipc_ns_create(struct kernel *k, struct user_ns *owner, struct ipc_ns **out)
+int ipc_ns_create(struct kernel *k, const struct cred *maker, struct ipc_ns **out)
 {
     static const uint64_t defaults[IPC_LIMITS] = {
         [IPC_MSGMAX] = 8192,
@@ -59,7 +59,15 @@ int ipc_ns_create(struct kernel *k, struct user_ns *owner, struct ipc_ns **out)
     struct ipc_ns *ns = calloc(1, sizeof(*ns));
     if (!ns)
         return -ENOMEM;
-    ns_init(k, &ns->common, NS_IPC, owner, ns_destroy);
+    int err = 0;
+    if (maker)
+        err = ns_init(k, &ns->common, NS_IPC, maker->user_ns, maker->euid, ns_destroy);
+    else
+        ns_init_first(k, &ns->common, NS_IPC, ns_destroy);
+    if (err) {
+        free(ns);
+        return err;
+    }
     ns->kernel = k;
     for (int i = 0; i < IPC_LIMITS; i++)
         ns->limits[i] = defaults[i];
@@ -275,6 +283,12 @@ long ipc_get(struct ipc_ns *ns, struct ipc_ids *ids, const struct ipc_kind *kind
 
 /* ---- permissions ---- */
 
+/* In the namespace that t uses, which is o's. */
+static bool capable(const struct task *t, int cap)
+{
+    return task_capable_in(t, task_ipc_ns(t)->common.owner, cap);
+}
+
 static bool owns(const struct ipc_object *o, const struct cred *c)
 {
     return c->euid == o->cuid || c->euid == o->uid;
@@ -288,32 +302,36 @@ int ipc_permission(const struct ipc_object *o, const struct task *t, int wanted)
         granted >>= 6;
     else if (cred_in_group(t->cred, o->cgid) || cred_in_group(t->cred, o->gid))
         granted >>= 3;
-    return asked & ~granted && !task_capable(t, CAP_IPC_OWNER) ? -EACCES : 0;
+    return asked & ~granted && !capable(t, CAP_IPC_OWNER) ? -EACCES : 0;
 }
 
 int ipc_may_control(const struct ipc_object *o, const struct task *t)
 {
-    return owns(o, t->cred) || task_capable(t, CAP_SYS_ADMIN) ? 0 : -EPERM;
+    return owns(o, t->cred) || capable(t, CAP_SYS_ADMIN) ? 0 : -EPERM;
 }
 
 int ipc_set_perm(struct ipc_object *o, const struct ipc_perm *perm)
 {
-    if (perm->uid == (uid_t)-1 || perm->gid == (gid_t)-1)
+    const struct user_ns *ns = task_current()->cred->user_ns;
+    uid_t uid = id_in(ns, ID_UID, perm->uid);
+    gid_t gid = id_in(ns, ID_GID, perm->gid);
+    if (uid == ID_INVALID || gid == ID_INVALID)
         return -EINVAL;
-    o->uid = perm->uid;
-    o->gid = perm->gid;
+    o->uid = uid;
+    o->gid = gid;
     o->mode = (o->mode & ~0777u) | (perm->mode & 0777);
     return 0;
 }
 
 void ipc_fill_perm(const struct ipc_object *o, struct ipc_perm *out)
 {
+    const struct user_ns *ns = task_current()->cred->user_ns;
     memset(out, 0, sizeof(*out));
     out->__key = o->key;
-    out->uid = o->uid;
-    out->gid = o->gid;
-    out->cuid = o->cuid;
-    out->cgid = o->cgid;
+    out->uid = id_shown(ns, ID_UID, o->uid);
+    out->gid = id_shown(ns, ID_GID, o->gid);
+    out->cuid = id_shown(ns, ID_UID, o->cuid);
+    out->cgid = id_shown(ns, ID_GID, o->cgid);
     out->mode = (__typeof__(out->mode))o->mode;
     out->__seq = o->seq;
 }

@@ -75,8 +75,9 @@ struct ipc_ns {
     _Atomic uint64_t memory;        /* bytes that the objects take from the sentry */
 };
 
-/* An empty namespace with one reference. Its end removes every object. 0 or -ENOMEM. */
-MUST_CHECK int ipc_ns_create(struct kernel *k, struct user_ns *owner, struct ipc_ns **out);
+/* An empty namespace with one reference. Its end removes every object. maker: whose privileges
+ * count in it; NULL: the first namespace. 0, -ENOSPC or -ENOMEM. */
+MUST_CHECK int ipc_ns_create(struct kernel *k, const struct cred *maker, struct ipc_ns **out);
 
 /* ---- ids.c: what the three kinds share ---- */
 

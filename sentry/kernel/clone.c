@@ -21,9 +21,6 @@
 #ifndef CLONE_CLEAR_SIGHAND
 #define CLONE_CLEAR_SIGHAND 0x100000000ull
 #endif
-#define CLONE_NAMESPACES                                                                           \
-    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
-     CLONE_NEWNET | 0x80ull /* CLONE_NEWTIME */)
 
 /* The parent that sleeps until its child has let go of the address space. */
 struct vfork_wait {
@@ -68,15 +65,10 @@ static int check_flags(struct task *t, const struct clone_request *rq)
         (f & (CLONE_NEWUSER | CLONE_FS)) == (CLONE_NEWUSER | CLONE_FS) ||
         ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND)) || ((f & CLONE_SIGHAND) && !(f & CLONE_VM)) ||
         ((f & CLONE_THREAD) && (f & (CLONE_NEWUSER | CLONE_NEWPID))) ||
-        ((f & CLONE_PARENT) && t->tg == t->kernel->init))
+        ((f & CLONE_PARENT) && (t->tg == task_pid_ns(t)->init)) ||
+        ((f & CLONE_THREAD) && t->ns->pid_for_children != task_pid_ns(t)) ||
+        ((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM)))
         return -EINVAL;
-    if (f & CLONE_NEWNS && !task_capable(t, CAP_SYS_ADMIN))
-        return -EPERM;
-    /* Of the others only the first ones are there: as in a kernel that was built without. */
-    if (f & CLONE_NAMESPACES & ~(uint64_t)CLONE_NEWNS) {
-        bool privileged = task_capable(t, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER);
-        return privileged ? -EINVAL : -EPERM;
-    }
     if ((f & CLONE_SETTLS) && rq->tls >= t->kernel->platform->max_addr)
         return -EPERM;
     return 0;
@@ -153,7 +145,7 @@ static int clone_files(struct task *t, struct task *child, uint64_t flags)
     child->fs = flags & CLONE_FS ? fs_context_get(t->fs) : fs_context_copy(t->fs);
     if (!child->fs)
         return -ENOMEM;
-    return flags & CLONE_NEWNS ? mount_ns_unshare(child->fs, false) : 0;
+    return flags & CLONE_NEWNS ? mount_ns_unshare(child->fs, child->cred) : 0;
 }
 
 static int clone_registers(struct task *t, struct task *child, const struct clone_request *rq)
@@ -185,8 +177,6 @@ static int clone_registers(struct task *t, struct task *child, const struct clon
 static void clone_attributes(struct task *t, struct task *child, const struct clone_request *rq)
 {
     uint64_t flags = rq->flags;
-    child->cred = cred_get(t->cred);
-    child->ns = ns_set_get(t->ns);
     child->exe = t->exe ? file_get(t->exe) : NULL;
     memcpy(child->comm, t->comm, sizeof(child->comm));
     child->blocked = t->blocked;
@@ -212,6 +202,21 @@ static void clone_attributes(struct task *t, struct task *child, const struct cl
         child->clear_child_tid = rq->child_tid;
 }
 
+/* Credentials and namespaces. */
+static int clone_identity(struct task *t, struct task *child, uint64_t flags)
+{
+    if (!(flags & CLONE_NEWUSER)) {
+        child->cred = cred_get(t->cred);
+    } else {
+        struct cred *c;
+        int err = cred_unshare_user_ns(t, &c);
+        if (err)
+            return err;
+        child->cred = c;
+    }
+    return ns_set_clone(t->kernel, t->ns, flags, child->cred, &child->ns);
+}
+
 /* A complete child that nobody sees yet. */
 static int make_child(struct task *t, const struct clone_request *rq, struct task **out)
 {
@@ -223,7 +228,9 @@ static int make_child(struct task *t, const struct clone_request *rq, struct tas
     if (!child)
         return -ENOMEM;
     clone_attributes(t, child, rq);
-    int err = clone_registers(t, child, rq);
+    int err = clone_identity(t, child, rq->flags);
+    if (!err)
+        err = clone_registers(t, child, rq);
     if (!err)
         err = clone_files(t, child, rq->flags);
     if (!err && (rq->flags & CLONE_SYSVSEM))
@@ -272,10 +279,25 @@ static void link_to_parent(struct task *t, struct thread_group *tg, uint64_t fla
     tg->gave_up_tty = t->tg->gave_up_tty;
 }
 
-/* Puts the child into the tree. Returns its thread id or -errno. */
-static long enter_tree(struct task *t, struct task *child, uint64_t flags, int event)
+/* Whether t may choose the child's numbers. */
+static int check_set_tid(struct task *t, struct pid_ns *ns, size_t n)
+{
+    if (n > (size_t)ns->level + 1)
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++, ns = ns->parent) {
+        if (!task_capable_in(t, ns->common.owner, CAP_CHECKPOINT_RESTORE) &&
+            !task_capable_in(t, ns->common.owner, CAP_SYS_ADMIN))
+            return -EPERM;
+    }
+    return 0;
+}
+
+/* Puts the child into the tree. Returns its thread id, as the parent sees it, or -errno. */
+static long enter_tree(struct task *t, struct task *child, const struct clone_request *rq,
+                       int event)
 {
     struct kernel *k = t->kernel;
+    uint64_t flags = rq->flags;
     MUTEX_GUARD(&k->tree_lock);
     if (k->ending || too_many(t) || ((flags & CLONE_PARENT) && !t->tg->parent))
         return -EAGAIN;
@@ -284,9 +306,12 @@ static long enter_tree(struct task *t, struct task *child, uint64_t flags, int e
     MUTEX_GUARD(&t->tg->sighand_lock);
     if (task_interrupted(t))
         return -ERESTARTNOINTR;
-    struct pid *pid = pid_alloc(k->pids);
-    if (!pid)
-        return -EAGAIN;
+    struct pid *pid;
+    int err = check_set_tid(t, child->ns->pid_for_children, rq->nset_tid);
+    if (!err)
+        err = pid_alloc(child->ns->pid_for_children, rq->set_tid, rq->nset_tid, &pid);
+    if (err)
+        return err;
     bool is_process = child->tg != t->tg;
     seccomp_inherit(child, t);
     task_attach(child, pid);
@@ -294,7 +319,7 @@ static long enter_tree(struct task *t, struct task *child, uint64_t flags, int e
         link_to_parent(t, child->tg, flags);
     ptrace_inherit(child, t, flags, event);
     atomic_fetch_add(&k->forks, 1);
-    return child->tid;
+    return pid_nr_in(pid, task_pid_ns(t));
 }
 
 /* Sleeps until the child has let go; a dying parent does not wait. Returns whether it has. */
@@ -340,7 +365,7 @@ static long start_child(struct task *t, struct task *child, const struct clone_r
         child->vfork = v;
     }
     int event = clone_event(t, rq);
-    long tid = enter_tree(t, child, rq->flags, event);
+    long tid = enter_tree(t, child, rq, event);
     if (tid < 0) {
         child->vfork = NULL;
         host_thread_cancel(k->threads, ht);

@@ -29,7 +29,7 @@ struct cred *cred_create(struct user_ns *ns, uid_t uid, gid_t gid, const gid_t *
     c->cap_bounding = CAP_ALL;
     if (uid == 0)
         c->cap_permitted = c->cap_effective = CAP_ALL;
-    c->user_ns = ns;
+    c->user_ns = user_ns_get(ns);
     if (ngroups)
         memcpy(c->groups, groups, ngroups * sizeof(gid_t));
     cred_sort_groups(c);
@@ -44,6 +44,7 @@ struct cred *cred_copy(const struct cred *old, uint32_t ngroups)
     /* All but the count, which others may be changing. */
     const size_t first = offsetof(struct cred, uid);
     memcpy((char *)c + first, (const char *)old + first, sizeof(*c) - first);
+    user_ns_get(c->user_ns);
     c->ngroups = ngroups;
     uint32_t copied = MIN(ngroups, old->ngroups);
     if (copied)
@@ -61,8 +62,33 @@ struct cred *cred_get(const struct cred *c)
 void cred_put(const struct cred *c)
 {
     struct cred *counted = (struct cred *)c;
-    if (counted && ref_put(&counted->ref))
-        free(counted);
+    if (!counted || !ref_put(&counted->ref))
+        return;
+    user_ns_put(counted->user_ns);
+    free(counted);
+}
+
+bool cred_capable_in(const struct cred *c, const struct user_ns *ns, int cap)
+{
+    const struct user_ns *mine = c->user_ns;
+    while (ns != mine) {
+        if (ns->level <= mine->level)
+            return false;
+        /* Who made it has every capability in it. */
+        if (user_ns_parent(ns) == mine && ns->creator_uid == c->euid)
+            return true;
+        ns = user_ns_parent(ns);
+    }
+    return cred_capable_here(c, cap);
+}
+
+void cred_enter_user_ns(struct cred *c, struct user_ns *ns)
+{
+    user_ns_put(c->user_ns);
+    c->user_ns = ns;
+    c->securebits = 0;
+    c->cap_inheritable = c->cap_ambient = 0;
+    c->cap_permitted = c->cap_effective = c->cap_bounding = CAP_ALL;
 }
 
 void cred_sort_groups(struct cred *c)

@@ -22,6 +22,10 @@ static void apply_file_ids(struct task *t, struct file *file, struct cred *c)
     uint32_t mode = file->inode->mode;
     if (t->no_new_privs || (file->path.mnt->flags & MS_NOSUID) || ptrace_forbids_privileges(t))
         return;
+    /* Ids that mean nobody in this user namespace are not to be had. */
+    if (id_out(c->user_ns, ID_UID, file->inode->uid) == ID_INVALID ||
+        id_out(c->user_ns, ID_GID, file->inode->gid) == ID_INVALID)
+        return;
     if (mode & S_ISUID)
         c->euid = file->inode->uid;
     if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
@@ -35,9 +39,10 @@ static void transform_capabilities(struct cred *c)
     uint64_t file_permitted = 0;
     bool effective = false;
     if (!(c->securebits & SECBIT_NOROOT)) {
-        if (c->euid == 0 || c->uid == 0)
+        uid_t root = id_in(c->user_ns, ID_UID, 0);
+        if (c->euid == root || c->uid == root)
             file_permitted = CAP_ALL;
-        effective = c->euid == 0;
+        effective = c->euid == root;
     }
     uint64_t inheritable = file_permitted ? c->cap_inheritable : 0;
     c->cap_permitted = (file_permitted & c->cap_bounding) | inheritable | c->cap_ambient;

@@ -22,17 +22,16 @@
 
 static void detach_task(struct task *t)
 {
-    struct kernel *k = t->kernel;
-    struct pid *pid = pid_lookup(k->pids, t->tid);
+    struct pid *pid = t->pid;
     {
         MUTEX_GUARD(&t->tg->sighand_lock);
         list_del(&t->group_link);
         if (t->tg->leader == t)
             t->tg->leader = NULL;
     }
-    if (pid && pid->task == t) {
+    if (pid->task == t) {
         pid->task = NULL;
-        pid_release(k->pids, pid);
+        pid_release(pid);
     }
     struct task *unlinked;
     {
@@ -52,21 +51,22 @@ void task_reap_thread(struct task *t)
 
 void task_take_over_leader(struct task *t)
 {
-    struct kernel *k = t->kernel;
     struct thread_group *tg = t->tg;
     struct task *old = tg->leader;
     if (old == t)
         return;
-    struct pid *mine = pid_lookup(k->pids, t->tid);
-    struct pid *leaders = pid_lookup(k->pids, tg->tgid);
+    struct pid *mine = t->pid;
     {
         MUTEX_GUARD(&tg->sighand_lock);
         tg->leader = t;
+        t->pid = pid_get(tg->pid);
         t->tid = tg->tgid;
+        t->own_tid = tg->own_tgid;
     }
-    leaders->task = t;
+    tg->pid->task = t;
     mine->task = NULL;
-    pid_release(k->pids, mine);
+    pid_release(mine);
+    pid_put(mine);
     if (!old)
         return;
     /* Its tracer will not hear of its end: there may be nobody left to wait for. */
@@ -75,9 +75,22 @@ void task_take_over_leader(struct task *t)
     detach_task(old);
 }
 
+/* A process has left ns for good. Its init, which was the first to exit, can do so now if it is
+ * alone. */
+static void leave_pid_ns(struct pid_ns *ns, struct thread_group *tg)
+{
+    ns->nprocesses--;
+    struct thread_group *init = ns->init;
+    if (init == tg)
+        ns->init = NULL;
+    else if (ns->dead && ns->nprocesses == 1 && init && init->ntasks == 0 && !init->zombie) {
+        init->zombie = true;
+        thread_group_notify_exit(init);
+    }
+}
+
 void thread_group_reap(struct thread_group *tg)
 {
-    struct kernel *k = tg->kernel;
     tg->reaped = true;
     if (tg->parent)
         list_del(&tg->sibling);
@@ -89,10 +102,13 @@ void thread_group_reap(struct thread_group *tg)
         atomic_store(&leader->state, TASK_DEAD);
         detach_task(leader);
     }
-    struct pid *pid = pid_lookup(k->pids, tg->tgid);
+    struct pid *pid = pid_get(tg->pid);
     pid->group = NULL;
-    pid_release(k->pids, pid);
+    pid_release(pid);
+    for (struct pid_ns *ns = pid->ns; ns; ns = ns->parent)
+        leave_pid_ns(ns, tg);
     thread_group_put(tg);
+    pid_put(pid);
 }
 
 static void fill_status(int status, siginfo_t *info)
@@ -106,13 +122,14 @@ static void fill_status(int status, siginfo_t *info)
     }
 }
 
-static void fill_exit_info(struct thread_group *tg, int sig, siginfo_t *info)
+static void fill_exit_info(struct thread_group *tg, int sig, struct thread_group *to,
+                           siginfo_t *info)
 {
     memset(info, 0, sizeof(*info));
     info->si_signo = sig;
-    info->si_pid = tg->tgid;
+    info->si_pid = pid_nr_in(tg->pid, to->pid->ns);
     if (tg->leader)
-        info->si_uid = tg->leader->cred->uid;
+        info->si_uid = signal_uid_for(to, tg->leader->cred->uid);
     info->si_utime =
         (clock_t)(tg->dead_usage.ru_utime.tv_sec * 100 + tg->dead_usage.ru_utime.tv_usec / 10000);
     info->si_stime =
@@ -131,8 +148,8 @@ static void keep_zombie(struct task *t)
     }
     memset(&info, 0, sizeof(info));
     info.si_signo = SIGCHLD;
-    info.si_pid = t->tid;
-    info.si_uid = t->cred->uid;
+    info.si_pid = pid_nr_in(t->pid, tracer->pid->ns);
+    info.si_uid = signal_uid_for(tracer, t->cred->uid);
     fill_status(t->exit_code, &info);
     (void)signal_send_group(tracer, SIGCHLD, &info);
     wait_wake(&tracer->child_wait, POLLIN);
@@ -146,7 +163,7 @@ void thread_group_notify_exit(struct thread_group *tg)
     struct task *tracer = ptrace_foreign_tracer(tg->leader);
     if (tracer) {
         siginfo_t info;
-        fill_exit_info(tg, SIGCHLD, &info);
+        fill_exit_info(tg, SIGCHLD, tracer->tg, &info);
         (void)signal_send_group(tracer->tg, SIGCHLD, &info);
         wait_wake(&tracer->tg->child_wait, POLLIN);
         return;
@@ -167,7 +184,7 @@ void thread_group_notify_exit(struct thread_group *tg)
     }
     if (tell) {
         siginfo_t info;
-        fill_exit_info(tg, tg->exit_signal, &info);
+        fill_exit_info(tg, tg->exit_signal, parent, &info);
         (void)signal_send_group(parent, tg->exit_signal, &info);
     }
     wait_wake(&parent->child_wait, POLLIN);
@@ -180,15 +197,19 @@ static bool is_dying(struct thread_group *tg)
     return tg->zombie || tg->ntasks == 0;
 }
 
-/* Who inherits the children of a process: the nearest subreaper above it, or init. */
+/* Who inherits the children of a process: the nearest subreaper above it in its pid namespace, or
+ * that one's init. */
 static struct thread_group *find_reaper(struct thread_group *tg)
 {
-    struct thread_group *init = tg->kernel->init;
-    for (struct thread_group *p = tg->parent; p; p = p->parent) {
+    struct pid_ns *ns = tg->pid->ns;
+    struct thread_group *init = ns->init;
+    if (init == tg)
+        return NULL;
+    for (struct thread_group *p = tg->parent; p && p->pid->ns == ns; p = p->parent) {
         if (p->is_child_subreaper && !is_dying(p))
             return p;
     }
-    return init != tg && !is_dying(init) ? init : NULL;
+    return init && !is_dying(init) ? init : NULL;
 }
 
 static void send_parent_death(struct thread_group *child)
@@ -311,6 +332,19 @@ static void release_files(struct task *t)
     task_set_ns(t, NULL);
 }
 
+/* A namespace ends with its init: everybody in it is killed, and it becomes a zombie when they are
+ * gone (leave_pid_ns). Returns whether it is alone already. */
+static bool end_pid_ns(struct pid_ns *ns)
+{
+    ns->dead = true;
+    struct pid *pid;
+    for (pid_t nr = 2; (pid = pid_next(ns, nr)) != NULL; nr = pid->numbers[ns->level] + 1) {
+        if (pid->group && !pid->group->zombie)
+            group_exit(pid->group, SIGKILL);
+    }
+    return ns->nprocesses == 1;
+}
+
 static void leave_tree(struct task *t)
 {
     struct kernel *k = t->kernel;
@@ -346,11 +380,16 @@ static void leave_tree(struct task *t)
         }
         if (last) {
             k->nprocesses--;
-            tg->zombie = true;
             init_gone = tg == k->init;
             if (init_gone)
                 k->ending = true;
-            thread_group_notify_exit(tg);
+            struct pid_ns *ns = tg->pid->ns;
+            bool wait = ns->init == tg && !init_gone && !end_pid_ns(ns);
+            if (ns->init == tg && ns->reboot_signal)
+                tg->exit_code = ns->reboot_signal;
+            tg->zombie = !wait;
+            if (!wait)
+                thread_group_notify_exit(tg);
         }
         if (init_gone || k->ending) {
             atomic_fetch_add(&k->ended, 1);

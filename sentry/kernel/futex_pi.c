@@ -63,15 +63,15 @@ static long acquire_or_find(struct task *t, struct mm *mm, gva_t addr, bool othe
         if (err)
             return err;
         uint32_t tid = word & FUTEX_TID_MASK;
-        if (tid == (uint32_t)t->tid)
+        if (tid == (uint32_t)t->own_tid)
             return -EDEADLK;
         struct task *found = NULL;
         if (tid == 0) {
-            want = (uint32_t)t->tid | (word & FUTEX_OWNER_DIED) | (others ? FUTEX_WAITERS : 0);
+            want = (uint32_t)t->own_tid | (word & FUTEX_OWNER_DIED) | (others ? FUTEX_WAITERS : 0);
         } else {
             if (try)
                 return -EAGAIN;
-            found = task_find(t->kernel, (pid_t)tid);
+            found = task_find_for(t, (pid_t)tid);
             if (!found)
                 return -ESRCH;
             want = word | FUTEX_WAITERS;
@@ -127,12 +127,12 @@ static long hand_over(struct task *t, struct mm *mm, struct futex_bucket *b,
         int err = mm_atomic_load32(mm, addr, &word);
         if (err)
             return err;
-        if ((word & FUTEX_TID_MASK) != (uint32_t)t->tid)
+        if ((word & FUTEX_TID_MASK) != (uint32_t)t->own_tid)
             return -EPERM;
         struct futex_waiter *w = first_pi_waiter(b, key);
         uint32_t want = died;
         if (w)
-            want |= (uint32_t)w->task->tid | (count_pi_waiters(b, key) > 1 ? FUTEX_WAITERS : 0);
+            want |= (uint32_t)w->task->own_tid | (count_pi_waiters(b, key) > 1 ? FUTEX_WAITERS : 0);
         err = mm_atomic_cmpxchg32(mm, addr, word, want, &old);
         if (err)
             return err;

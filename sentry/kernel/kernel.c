@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -82,12 +83,16 @@ static int create_services(struct kernel *k)
 {
     k->boot_monotonic = ktime_now();
     k->seccomp_logged = SECCOMP_LOGGED_DEFAULT;
+    if (getrandom(k->boot_id, sizeof(k->boot_id), 0) != (ssize_t)sizeof(k->boot_id))
+        return -EIO;
     k->ncpus = get_nprocs();
     k->max_host_threads = host_thread_budget();
     k->max_tasks = MIN(k->max_host_threads / 2, MAX_TASKS);
-    int err = ns_set_boot(k);
+    int err = user_ns_boot(k, k->max_tasks / 2);
     if (!err)
-        err = pid_table_create(&k->pids);
+        err = pid_ns_boot(k);
+    if (!err)
+        err = ns_set_boot(k);
     if (!err)
         err = host_threads_create(&k->threads);
     if (!err)
@@ -151,7 +156,7 @@ static struct task *create_init_task(struct kernel *k)
     thread_group_put(tg);
     if (!t)
         return NULL;
-    t->cred = cred_create(NULL, c->uid, c->gid, c->groups, (uint32_t)c->ngroups);
+    t->cred = cred_create(k->user_ns, c->uid, c->gid, c->groups, (uint32_t)c->ngroups);
     t->files = fd_table_create();
     if (!t->cred || !t->files) {
         task_put(t);
@@ -166,9 +171,10 @@ static struct task *create_init_task(struct kernel *k)
 static int attach_init(struct kernel *k, struct task *t)
 {
     MUTEX_GUARD(&k->tree_lock);
-    struct pid *pid = pid_alloc(k->pids);
-    if (!pid)
-        return -ENOMEM;
+    struct pid *pid;
+    int err = pid_alloc(k->pid_ns, NULL, 0, &pid);
+    if (err)
+        return err;
     {
         MUTEX_GUARD(&t->tg->sighand_lock);
         task_attach(t, pid);
@@ -462,8 +468,6 @@ void kernel_destroy(struct kernel *k)
         host_events_destroy(k->events);
     if (k->timers)
         timer_service_destroy(k->timers);
-    if (k->pids)
-        pid_table_destroy(k->pids);
     if (k->strace)
         strace_config_destroy(k->strace);
     if (k->clock.params)
@@ -472,6 +476,9 @@ void kernel_destroy(struct kernel *k)
         memory_file_destroy(k->memory);
     if (k->platform)
         k->platform->ops->release(k->platform);
+    if (k->pid_ns)
+        ns_put(&k->pid_ns->common);
+    user_ns_put(k->user_ns);
     mutex_destroy(&k->tree_lock);
     free(k);
 }

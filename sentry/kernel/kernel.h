@@ -19,7 +19,7 @@ struct host_events;
 struct timer_service;
 struct host_threads;
 struct futex_table;
-struct pid_table;
+struct pid_ns;
 struct loader;
 struct ns_set;
 
@@ -66,9 +66,9 @@ struct kernel {
     struct mm_config mm_config;
     struct clock clock;
 
-    struct mutex tree_lock;  /* TASK_TREE */
-    struct list_head groups; /* thread_group.all_link */
-    struct pid_table *pids;
+    struct mutex tree_lock;    /* TASK_TREE */
+    struct list_head groups;   /* thread_group.all_link */
+    struct pid_ns *pid_ns;     /* the first one */
     struct thread_group *init; /* referenced */
     struct task *init_task;    /* until kernel_run: process 1, loaded */
     int ntasks;                /* that have not left */
@@ -88,6 +88,7 @@ struct kernel {
     struct timer_service *timers;
     struct futex_table *futexes;
     struct loader *loader;
+    struct user_ns *user_ns;     /* the first one */
     struct ns_set *ns;           /* the first namespaces */
     _Atomic unsigned namespaces; /* made since, for their numbers */
     uint8_t boot_id[16];         /* random: /proc/sys/kernel/random/boot_id */

@@ -8,7 +8,7 @@
 
 struct process_group *pgrp_find(struct kernel *k, pid_t nr)
 {
-    struct pid *pid = pid_lookup(k->pids, nr);
+    struct pid *pid = pid_lookup(k->pid_ns, nr);
     return pid ? pid->pgrp : NULL;
 }
 
@@ -20,7 +20,6 @@ void pgrp_join(struct process_group *pg, struct thread_group *tg)
 
 void pgrp_leave(struct thread_group *tg)
 {
-    struct kernel *k = tg->kernel;
     struct process_group *pg = tg->pgrp;
     if (!pg)
         return;
@@ -36,10 +35,10 @@ void pgrp_leave(struct thread_group *tg)
         tty_session_gone(s);
         s->pid->session = NULL;
         if (s->pid != pid)
-            pid_release(k->pids, s->pid);
+            pid_release(s->pid);
         free(s);
     }
-    pid_release(k->pids, pid);
+    pid_release(pid);
 }
 
 int pgrp_create(struct session *s, struct thread_group *tg)
@@ -47,7 +46,7 @@ int pgrp_create(struct session *s, struct thread_group *tg)
     struct process_group *pg = calloc(1, sizeof(*pg));
     if (!pg)
         return -ENOMEM;
-    pg->pid = pid_lookup(tg->kernel->pids, tg->tgid);
+    pg->pid = tg->pid;
     pg->session = s;
     list_init(&pg->members);
     pg->pid->pgrp = pg;
@@ -62,7 +61,7 @@ int session_create(struct thread_group *tg)
     struct session *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
-    s->pid = pid_lookup(tg->kernel->pids, tg->tgid);
+    s->pid = tg->pid;
     int err = pgrp_create(s, tg);
     if (err)
         free(s);

@@ -1,5 +1,6 @@
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include "sentry/vfs/vfs.h"
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -25,9 +26,16 @@ static void pidfd_release(struct file *f)
 static int pidfd_show_fdinfo(struct file *f, char *buf, size_t size)
 {
     struct thread_group *tg = f->priv;
+    struct task *reader = task_current();
     MUTEX_GUARD(&tg->kernel->tree_lock);
-    int pid = tg->reaped ? -1 : tg->tgid;
-    return snprintf(buf, size, "Pid:\t%d\nNSpid:\t%d\n", pid, pid);
+    if (tg->reaped || !tg->pid)
+        return snprintf(buf, size, "Pid:\t-1\nNSpid:\t-1\n");
+    const struct pid_ns *ns = reader ? task_pid_ns(reader) : tg->kernel->pid_ns;
+    pid_t pid = pid_nr_in(tg->pid, ns);
+    int n = snprintf(buf, size, "Pid:\t%d\nNSpid:\t%d", pid, pid);
+    for (int level = ns->level + 1; pid && level <= tg->pid->ns->level; level++)
+        n += snprintf(buf + n, size - (size_t)n, "\t%d", tg->pid->numbers[level]);
+    return n + snprintf(buf + n, size - (size_t)n, "\n");
 }
 
 static const struct file_ops pidfd_ops = {

@@ -71,12 +71,12 @@ static int64_t dynamic_clock_now(struct task *t, clockid_t id)
     if ((id & CPU_CLOCK_KIND) == 3)
         return -EINVAL;
     if (id & CPU_CLOCK_THREAD) {
-        struct task *other = nr == 0 ? task_get(t) : task_find(t->kernel, nr);
+        struct task *other = nr == 0 ? task_get(t) : task_find_for(t, nr);
         int64_t ns = other && other->tg == t->tg ? thread_cpu(other, user_only) : -EINVAL;
         task_put(other);
         return ns;
     }
-    struct thread_group *tg = nr == 0 ? thread_group_get(t->tg) : thread_group_find(t->kernel, nr);
+    struct thread_group *tg = nr == 0 ? thread_group_get(t->tg) : thread_group_find_for(t, nr);
     int64_t ns = tg ? group_cpu(tg, user_only) : -EINVAL;
     thread_group_put(tg);
     return ns;
@@ -238,7 +238,7 @@ static int check_event(struct task *t, const struct sigevent *ev, struct task **
     case SIGEV_THREAD:
         break;
     case SIGEV_THREAD_ID | SIGEV_SIGNAL:
-        *target = task_find(t->kernel, ev->_sigev_un._tid);
+        *target = task_find_for(t, ev->_sigev_un._tid);
         if (!*target || (*target)->tg != t->tg) {
             task_put(*target);
             *target = NULL;
@@ -269,8 +269,8 @@ static int check_clock(struct task *t, clockid_t clock, struct task **cpu_task)
     if (clock == CLOCK_THREAD_CPUTIME_ID)
         *cpu_task = task_get(t);
     else if (clock < 0 && (clock & CPU_CLOCK_THREAD))
-        *cpu_task = ~(clock >> 3) == 0 ? task_get(t) : task_find(t->kernel, ~(clock >> 3));
-    else if (clock < 0 && ~(clock >> 3) != 0 && ~(clock >> 3) != t->tg->tgid)
+        *cpu_task = ~(clock >> 3) == 0 ? task_get(t) : task_find_for(t, ~(clock >> 3));
+    else if (clock < 0 && ~(clock >> 3) != 0 && ~(clock >> 3) != t->tg->own_tgid)
         return -EINVAL;
     return 0;
 }

@@ -5,22 +5,70 @@
 #ifndef PICKET_SENTRY_KERNEL_PROCESS_H
 #define PICKET_SENTRY_KERNEL_PROCESS_H
 
+#include "sentry/kernel/ns_common.h"
 #include "sentry/kernel/task.h"
 
-/* ---- numbers (task.c); all with TASK_TREE held ---- */
+/* ---- pid namespaces and numbers (pid.c) ---- */
 
-struct pid_table;
-int pid_table_create(struct pid_table **out);
-void pid_table_destroy(struct pid_table *pt);
-/* The next free number, with nothing in it. NULL: none, or no memory. */
-struct pid *pid_alloc(struct pid_table *pt);
-struct pid *pid_lookup(struct pid_table *pt, pid_t nr);
-/* Frees the number if nothing goes by it any more. */
-void pid_release(struct pid_table *pt, struct pid *pid);
-/* The first number >= from that is in use. */
-struct pid *pid_next(struct pid_table *pt, pid_t from);
-/* The number that was handed out last (/proc/loadavg). */
-pid_t pid_last(const struct pid_table *pt);
+#define PID_NS_MAX_LEVEL 32
+
+struct pid_ns {
+    struct ns_common common;
+    struct pid_ns *parent; /* referenced; NULL: this is the first one */
+    int level;             /* of the first one: 0 */
+    /* TASK_TREE. */
+    struct pid **by_nr; /* of `capacity` */
+    pid_t capacity;
+    pid_t last;                /* the number that was handed out last */
+    struct thread_group *init; /* process 1, until it is reaped */
+    int nprocesses;            /* in it and below, zombies and process 1 included */
+    bool dead;                 /* process 1 is exiting: nobody else begins */
+    int reboot_signal;         /* what process 1 seems to die of after reboot(2), or 0 */
+};
+
+/* The first one, in k->pid_ns. 0 or -ENOMEM. */
+int pid_ns_boot(struct kernel *k);
+/* 0; -ENOSPC: too deep, too many; -EINVAL: maker's user namespace is not below the parent's owner;
+ * -ENOMEM. */
+int pid_ns_create(struct kernel *k, struct pid_ns *parent, const struct cred *maker,
+                  struct pid_ns **out);
+static inline struct pid_ns *pid_ns_get(struct pid_ns *ns)
+{
+    ns_get(&ns->common);
+    return ns;
+}
+/* Whether ns is `above` or below it. */
+bool pid_ns_is_below(const struct pid_ns *ns, const struct pid_ns *above);
+static inline struct pid_ns *task_pid_ns(const struct task *t)
+{
+    return t->tg->pid->ns;
+}
+
+/*
+ * Free numbers in ns and everywhere above, with nothing that goes by them; wanted: the numbers to
+ * take, deepest namespace first, where they are given. -EAGAIN (none left), -ENOMEM (also if ns is
+ * dead), -EINVAL, -EEXIST. TASK_TREE held.
+ */
+int pid_alloc(struct pid_ns *ns, const pid_t *wanted, size_t nwanted, struct pid **out);
+/* Not referenced. TASK_TREE held. */
+struct pid *pid_lookup(const struct pid_ns *ns, pid_t nr);
+bool pid_in_use(const struct pid *pid);
+/* Frees the numbers if nothing goes by them any more. TASK_TREE held. */
+void pid_release(struct pid *pid);
+/* The first with a number >= from in ns. TASK_TREE held. */
+struct pid *pid_next(const struct pid_ns *ns, pid_t from);
+struct pid *pid_get(struct pid *pid);
+void pid_put(struct pid *pid);
+/* Its number as seen in ns, or 0. No lock. */
+pid_t pid_nr_in(const struct pid *pid, const struct pid_ns *ns);
+/* A number of the first pid namespace as seen in ns, or 0. */
+pid_t pid_number_in(struct kernel *k, const struct pid_ns *ns, pid_t nr);
+/* By a number of ns, referenced, or NULL. */
+struct task *task_find_in(struct kernel *k, const struct pid_ns *ns, pid_t nr);
+struct thread_group *thread_group_find_in(struct kernel *k, const struct pid_ns *ns, pid_t nr);
+/* The next process with a number of at least `from` in ns, referenced, and its number there. */
+struct thread_group *thread_group_next_in(struct kernel *k, const struct pid_ns *ns, pid_t from,
+                                          pid_t *nr);
 
 /* ---- objects (task.c) ---- */
 
@@ -54,6 +102,8 @@ struct clone_request {
     int exit_signal;
     gva_t stack; /* the new stack pointer, or 0: as the parent's */
     gva_t tls, parent_tid, child_tid, pidfd;
+    const pid_t *set_tid; /* the numbers that it is to have, its deepest pid namespace first */
+    size_t nset_tid;
 };
 /* Returns the new thread id or -errno. */
 long task_clone(struct task *t, const struct clone_request *rq);
@@ -88,13 +138,13 @@ void task_reap_thread(struct task *t);
 void task_exit(struct task *t);
 /* What wait4 and waitid found. */
 struct wait_request {
-    int which; /* P_PID, P_PGID, P_ALL, P_PIDFD resolved to P_PID */
-    pid_t id;
+    int which;                  /* P_PID, P_PGID, P_ALL, P_PIDFD resolved to P_PID */
+    pid_t id;                   /* of the first pid namespace */
     struct thread_group *group; /* with P_PIDFD: this very process */
     int options;
 };
 struct wait_result {
-    pid_t pid;
+    pid_t pid; /* as the waiting task sees them */
     uid_t uid;
     int status; /* wait status */
     int code;   /* CLD_* */

@@ -63,8 +63,9 @@ bool ptrace_is_stopped(struct task *t, struct task *child)
 static bool parent_may_trace(struct task *parent, struct task *t)
 {
     const struct cred *cred = task_get_cred(parent);
-    bool ok =
-        (t->cred->cap_permitted & ~cred->cap_permitted) == 0 || cred_capable(cred, CAP_SYS_PTRACE);
+    bool ok = (t->cred->user_ns == cred->user_ns &&
+               (t->cred->cap_permitted & ~cred->cap_permitted) == 0) ||
+              cred_capable_in(cred, t->cred->user_ns, CAP_SYS_PTRACE);
     cred_put(cred);
     return ok;
 }

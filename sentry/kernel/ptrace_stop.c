@@ -49,7 +49,7 @@ static void notify_tracer(struct task *t, struct task *tracer, int code)
         memset(&info, 0, sizeof(info));
         info.si_signo = SIGCHLD;
         info.si_code = CLD_TRAPPED;
-        info.si_pid = t->tid;
+        info.si_pid = pid_nr_in(t->pid, tg->pid->ns);
         info.si_uid = t->cred->uid;
         info.si_status = code & 0x7f;
         (void)signal_send_group(tg, SIGCHLD, &info);
@@ -170,8 +170,8 @@ static int stop_with_info(struct task *t, struct stop_reason *r)
     memset(&info, 0, sizeof(info));
     info.si_signo = SIGTRAP;
     info.si_code = r->code;
-    info.si_pid = t->tid;
-    info.si_uid = t->cred->uid;
+    info.si_pid = t->own_tid;
+    info.si_uid = id_shown(t->cred->user_ns, ID_UID, t->cred->uid);
     if (r->group_stop)
         info.si_signo = r->code & 0x7f;
     r->info = &info;
@@ -209,9 +209,9 @@ int ptrace_signal(struct task *t, int sig, siginfo_t *info)
         info->si_code = SI_USER;
         MUTEX_GUARD(&t->kernel->tree_lock);
         if (t->ptrace.tracer) {
-            info->si_pid = t->ptrace.tracer->tg->tgid;
+            info->si_pid = pid_nr_in(t->ptrace.tracer->tg->pid, task_pid_ns(t));
             const struct cred *cred = task_get_cred(t->ptrace.tracer);
-            info->si_uid = cred->uid;
+            info->si_uid = id_shown(t->cred->user_ns, ID_UID, cred->uid);
             cred_put(cred);
         }
     }
@@ -316,7 +316,7 @@ bool ptrace_forbids_privileges(struct task *t)
     if (!tracer)
         return false;
     const struct cred *cred = task_get_cred(tracer);
-    bool trusted = cred_capable(cred, CAP_SYS_PTRACE);
+    bool trusted = cred_capable_in(cred, t->cred->user_ns, CAP_SYS_PTRACE);
     cred_put(cred);
     return !trusted;
 }

@@ -28,7 +28,7 @@ static void futex_death(struct task *t, gva_t addr, bool pi, bool pending)
         return;
     }
     do {
-        if ((word & FUTEX_TID_MASK) != (uint32_t)t->tid)
+        if ((word & FUTEX_TID_MASK) != (uint32_t)t->own_tid)
             return;
         uint32_t want = (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
         if (mm_atomic_cmpxchg32(t->mm, addr, word, want, &old) != 0)

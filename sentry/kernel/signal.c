@@ -174,7 +174,19 @@ void signal_recalc(struct task *t)
 
 /* ---- sending ---- */
 
-static bool is_ignored(struct thread_group *tg, struct task *t, int sig)
+/* Process 1 of a pid namespace other than the first, whose process 1 is an ordinary command. */
+static bool is_spared_init(const struct thread_group *tg)
+{
+    const struct pid_ns *ns = tg->pid->ns;
+    return unlikely(ns->level > 0) && ns->init == tg && !tg->mortal;
+}
+
+bool signal_spares(const struct thread_group *tg, int sig)
+{
+    return is_spared_init(tg) && !(SIG_BIT(sig) & SIG_MASK_UNBLOCKABLE);
+}
+
+static bool is_ignored(struct thread_group *tg, struct task *t, int sig, bool forced)
 {
     /* A blocked signal may be wanted by the time it is taken. */
     if (t && ((t->blocked | t->real_blocked) & SIG_BIT(sig)))
@@ -182,11 +194,16 @@ static bool is_ignored(struct thread_group *tg, struct task *t, int sig)
     /* A tracer hears even of those. */
     if (t && t->ptrace.tracer && sig != SIGKILL)
         return false;
-    return action_ignores(handler_of(tg, sig), sig);
+    gva_t handler = handler_of(tg, sig);
+    /* Nothing in a pid namespace ends or stops its init, unless init asked for it. */
+    bool unblockable = SIG_BIT(sig) & SIG_MASK_UNBLOCKABLE;
+    if (handler == HANDLER_DFL && is_spared_init(tg) && !(forced && unblockable))
+        return true;
+    return action_ignores(handler, sig);
 }
 
 /* Stop and continue cancel each other at once, whatever becomes of the signal itself. */
-static bool prepare(struct thread_group *tg, struct task *t, int sig)
+static bool prepare(struct thread_group *tg, struct task *t, int sig, bool forced)
 {
     if (tg->group_exit)
         return false;
@@ -196,7 +213,7 @@ static bool prepare(struct thread_group *tg, struct task *t, int sig)
         drop_everywhere(tg, SIG_MASK_STOP);
         stop_continue(tg, true);
     }
-    return !is_ignored(tg, t ? t : tg->leader, sig);
+    return !is_ignored(tg, t ? t : tg->leader, sig, forced);
 }
 
 static int enqueue(struct thread_group *tg, struct sigpending *sp, int sig, const siginfo_t *info)
@@ -271,10 +288,44 @@ static void complete(struct thread_group *tg, struct task *t, int sig)
         task_kick(chosen, TASK_WORK_SIGNAL);
 }
 
-int signal_send_locked(struct thread_group *tg, struct task *t, int sig, const siginfo_t *info)
+uid_t signal_uid_for(struct thread_group *tg, uid_t uid)
+{
+    struct kernel *k = tg->kernel;
+    struct task *any = tg->leader ? tg->leader : list_first(&tg->tasks, struct task, group_link);
+    if (likely(atomic_load(&k->namespaces) == 0) || !any)
+        return uid;
+    const struct cred *cred = task_get_cred(any);
+    uid = id_shown(cred->user_ns, ID_UID, uid);
+    cred_put(cred);
+    return uid;
+}
+
+/* What the receiver calls the sender, where they live in different namespaces. Returns whether the
+ * signal comes from outside: the kernel, or a pid namespace above. */
+static bool translate_sender(struct thread_group *tg, siginfo_t *info)
+{
+    struct task *me = task_current();
+    if (info->si_code == SI_KERNEL)
+        return true;
+    bool named = info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL;
+    if (likely(atomic_load(&tg->kernel->namespaces) == 0) || !me)
+        return !me;
+    bool outside = pid_nr_in(me->tg->pid, tg->pid->ns) == 0;
+    if (named) {
+        uid_t uid = id_in(me->cred->user_ns, ID_UID, info->si_uid);
+        info->si_uid = signal_uid_for(tg, uid);
+        if (outside)
+            info->si_pid = 0;
+    }
+    return outside;
+}
+
+int signal_send_locked(struct thread_group *tg, struct task *t, int sig, const siginfo_t *given)
 {
     lock_assert_held(&tg->sighand_lock);
-    if (!prepare(tg, t, sig))
+    siginfo_t copy = *given, *info = &copy;
+    bool forced = translate_sender(tg, info);
+    if (!prepare(tg, t, sig, forced))
         return 0;
     struct sigpending *sp = t ? &t->pending : &tg->shared_pending;
     if (sig < SIG_REALTIME_FIRST && (sp->set & SIG_BIT(sig)))
@@ -294,7 +345,7 @@ enum timer_sent signal_send_timer(struct thread_group *tg, struct task *t, struc
     int sig = q->info.si_signo;
     if (!list_empty(&q->link))
         return TIMER_STILL_QUEUED;
-    if (!prepare(tg, t, sig))
+    if (!prepare(tg, t, sig, false))
         return TIMER_IGNORED;
     struct sigpending *sp = t ? &t->pending : &tg->shared_pending;
     list_add_tail(&sp->queue, &q->link);
@@ -357,6 +408,8 @@ void signal_force(struct task *t, const siginfo_t *info)
         struct k_sigaction *act = &tg->sighand->action[sig - 1];
         if (blocked || act->handler == HANDLER_IGN)
             act->handler = HANDLER_DFL;
+        if (act->handler == HANDLER_DFL)
+            tg->mortal = true;
     }
     t->blocked &= ~SIG_BIT(sig);
     signal_send_locked(tg, t, sig, info);
@@ -382,17 +435,18 @@ void siginfo_user(siginfo_t *info, int sig, struct task *sender, int code)
     memset(info, 0, sizeof(*info));
     info->si_signo = sig;
     info->si_code = code;
-    info->si_pid = sender->tg->tgid;
-    info->si_uid = sender->cred->uid;
+    info->si_pid = sender->tg->own_tgid;
+    info->si_uid = id_shown(sender->cred->user_ns, ID_UID, sender->cred->uid);
 }
 
 int signal_permission(struct task *t, struct task *target, int sig)
 {
-    if (t->tg == target->tg || task_capable(t, CAP_KILL))
+    if (t->tg == target->tg)
         return 0;
     const struct cred *mine = t->cred, *theirs = task_get_cred(target);
     bool ok = mine->euid == theirs->suid || mine->euid == theirs->uid ||
-              mine->uid == theirs->suid || mine->uid == theirs->uid;
+              mine->uid == theirs->suid || mine->uid == theirs->uid ||
+              cred_capable_in(mine, theirs->user_ns, CAP_KILL);
     cred_put(theirs);
     if (ok)
         return 0;

@@ -84,6 +84,8 @@ int signal_set_action(struct task *t, int sig, const struct k_sigaction *act,
                       struct k_sigaction *old);
 /* exec: handlers become SIG_DFL. */
 void signal_reset_actions(struct task *t);
+/* Whether the default action of sig does nothing because tg is the init of a pid namespace. */
+bool signal_spares(const struct thread_group *tg, int sig);
 /* Whether t may send sig to another: 0, -EPERM. */
 int signal_permission(struct task *t, struct task *target, int sig);
 /* Before the return to the application: acts on everything that is pending. Returns false if the
@@ -98,6 +100,8 @@ int sigframe_setup(struct task *t, int sig, const struct k_sigaction *act, const
 /* rt_sigreturn: 0, or -EFAULT for a frame that must not be restored. */
 int sigframe_restore(struct task *t);
 
+/* A user id as the user namespace of a process shows it. TASK_TREE or SIGHAND held. */
+uid_t signal_uid_for(struct thread_group *tg, uid_t uid);
 /* Fills a siginfo for a signal that the kernel itself sends (SI_KERNEL), or on behalf of t. */
 void siginfo_kernel(siginfo_t *info, int sig);
 void siginfo_user(siginfo_t *info, int sig, struct task *sender, int code);

@@ -149,7 +149,7 @@ static enum outcome act_on(struct task *t, int sig, struct k_sigaction *act)
         return LOOK_AGAIN;
     if (act->handler != (gva_t)SIG_DFL)
         return HAVE_HANDLER;
-    if (SIG_BIT(sig) & SIG_MASK_DEFAULT_IGNORE)
+    if ((SIG_BIT(sig) & SIG_MASK_DEFAULT_IGNORE) || signal_spares(tg, sig))
         return LOOK_AGAIN;
     if (SIG_BIT(sig) & SIG_MASK_STOP) {
         act_stop(t, sig);

@@ -124,11 +124,11 @@ static void fill_info(struct thread_group *tg, int why, siginfo_t *info)
     memset(info, 0, sizeof(*info));
     info->si_signo = SIGCHLD;
     info->si_code = why;
-    info->si_pid = tg->tgid;
+    info->si_pid = pid_nr_in(tg->pid, tg->parent->pid->ns);
     info->si_status = why == CLD_CONTINUED ? SIGCONT : tg->stop_signal;
     const struct cred *cred = tg->leader ? task_get_cred(tg->leader) : NULL;
     if (cred)
-        info->si_uid = cred->uid;
+        info->si_uid = signal_uid_for(tg->parent, cred->uid);
     cred_put(cred);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Numbers, tasks and thread groups: making, finding, counting.
+ * Tasks and thread groups: making, finding, counting.
  */
 #include "sentry/kernel/task.h"
 #include "sentry/ipc/ipc.h"
@@ -12,80 +12,6 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
-
-/* ---- numbers ---- */
-
-/* Linux starts again here, once the numbers have been used up. */
-#define FIRST_RECYCLED_PID 300
-
-struct pid_table {
-    pid_t last;
-    struct pid *by_nr[KERNEL_PID_MAX];
-};
-
-int pid_table_create(struct pid_table **out)
-{
-    *out = calloc(1, sizeof(**out));
-    return *out ? 0 : -ENOMEM;
-}
-
-void pid_table_destroy(struct pid_table *pt)
-{
-    for (pid_t nr = 0; nr < KERNEL_PID_MAX; nr++)
-        free(pt->by_nr[nr]);
-    free(pt);
-}
-
-struct pid *pid_alloc(struct pid_table *pt)
-{
-    pid_t nr = pt->last;
-    for (int i = 0; i < KERNEL_PID_MAX; i++) {
-        if (++nr >= KERNEL_PID_MAX)
-            nr = FIRST_RECYCLED_PID;
-        if (pt->by_nr[nr])
-            continue;
-        struct pid *pid = calloc(1, sizeof(*pid));
-        if (!pid)
-            return NULL;
-        pid->nr = nr;
-        pt->by_nr[nr] = pid;
-        pt->last = nr;
-        return pid;
-    }
-    return NULL;
-}
-
-struct pid *pid_lookup(struct pid_table *pt, pid_t nr)
-{
-    return nr > 0 && nr < KERNEL_PID_MAX ? pt->by_nr[nr] : NULL;
-}
-
-bool pid_in_use(const struct pid *pid)
-{
-    return pid->task || pid->group || pid->pgrp || pid->session;
-}
-
-void pid_release(struct pid_table *pt, struct pid *pid)
-{
-    if (pid_in_use(pid))
-        return;
-    pt->by_nr[pid->nr] = NULL;
-    free(pid);
-}
-
-struct pid *pid_next(struct pid_table *pt, pid_t from)
-{
-    for (pid_t nr = MAX(from, 1); nr < KERNEL_PID_MAX; nr++) {
-        if (pt->by_nr[nr])
-            return pt->by_nr[nr];
-    }
-    return NULL;
-}
-
-pid_t pid_last(const struct pid_table *pt)
-{
-    return pt->last;
-}
 
 /* ---- thread groups ---- */
 
@@ -128,6 +54,7 @@ void thread_group_put(struct thread_group *tg)
     posix_timers_free(tg->timers);
     sighand_put(tg->sighand);
     thread_group_put(tg->mm_limits_owner);
+    pid_put(tg->pid);
     wait_queue_destroy(&tg->signal_wait);
     wait_queue_destroy(&tg->child_wait);
     wait_queue_destroy(&tg->exit_wait);
@@ -136,18 +63,11 @@ void thread_group_put(struct thread_group *tg)
     free(tg);
 }
 
-struct thread_group *thread_group_find(struct kernel *k, pid_t tgid)
-{
-    MUTEX_GUARD(&k->tree_lock);
-    struct pid *pid = pid_lookup(k->pids, tgid);
-    return pid && pid->group ? thread_group_get(pid->group) : NULL;
-}
-
 struct thread_group *thread_group_next(struct kernel *k, pid_t from)
 {
     MUTEX_GUARD(&k->tree_lock);
     struct pid *pid;
-    for (; (pid = pid_next(k->pids, from)) != NULL; from = pid->nr + 1) {
+    for (; (pid = pid_next(k->pid_ns, from)) != NULL; from = pid->nr + 1) {
         if (pid->group)
             return thread_group_get(pid->group);
     }
@@ -222,6 +142,7 @@ void task_put(struct task *t)
         mm_user_put(t->mm);
     sem_exit(t);
     ns_set_put(t->ns);
+    pid_put(t->pid);
     cred_put(t->cred);
     free(t->arch.xstate);
     mutex_destroy(&t->lock);
@@ -232,10 +153,18 @@ void task_put(struct task *t)
 void task_attach(struct task *t, struct pid *pid)
 {
     struct thread_group *tg = t->tg;
+    t->pid = pid_get(pid);
     t->tid = pid->nr;
+    t->own_tid = pid->numbers[pid->ns->level];
     pid->task = t;
     if (tg->ntasks++ == 0) {
+        tg->pid = pid_get(pid);
         tg->tgid = pid->nr;
+        tg->own_tgid = t->own_tid;
+        for (struct pid_ns *ns = pid->ns; ns; ns = ns->parent)
+            ns->nprocesses++;
+        if (tg->own_tgid == 1)
+            pid->ns->init = tg;
         tg->leader = t;
         pid->group = thread_group_get(tg);
         list_add_tail(&tg->kernel->groups, &tg->all_link);
@@ -244,13 +173,6 @@ void task_attach(struct task *t, struct pid *pid)
     list_add_tail(&tg->tasks, &task_get(t)->group_link);
     tg->live_tasks++;
     tg->kernel->ntasks++;
-}
-
-struct task *task_find(struct kernel *k, pid_t tid)
-{
-    MUTEX_GUARD(&k->tree_lock);
-    struct pid *pid = pid_lookup(k->pids, tid);
-    return pid && pid->task ? task_get(pid->task) : NULL;
 }
 
 struct task *task_next(struct thread_group *tg, pid_t from)
@@ -340,11 +262,11 @@ static bool may_access(struct task *t, struct task *other, uid_t uid, gid_t gid)
     const struct cred *mine = t->cred, *theirs = task_get_cred(other);
     bool same = uid == theirs->uid && uid == theirs->euid && uid == theirs->suid &&
                 gid == theirs->gid && gid == theirs->egid && gid == theirs->sgid;
-    bool subset = (theirs->cap_permitted & ~mine->cap_permitted) == 0;
+    bool subset =
+        theirs->user_ns == mine->user_ns && (theirs->cap_permitted & ~mine->cap_permitted) == 0;
+    bool capable = cred_capable_in(mine, theirs->user_ns, CAP_SYS_PTRACE);
     cred_put(theirs);
-    if (task_capable(t, CAP_SYS_PTRACE))
-        return true;
-    return same && subset && atomic_load(&other->tg->dumpable);
+    return capable || (same && subset && atomic_load(&other->tg->dumpable));
 }
 
 bool task_may_access(struct task *t, struct task *other, UNUSED bool attach)

@@ -35,15 +35,19 @@ struct seccomp_filter;
 struct sem_undo_list;
 
 /*
- * A number in the pid namespace, and all that goes by it. It lives as long as one of them does. All
- * fields: TASK_TREE.
+ * The numbers of something (pid.c), and all that goes by them. They are taken as long as one of
+ * these does; the structure lives as long as somebody refers to it.
  */
 struct pid {
-    pid_t nr;
+    struct refcount ref;
+    pid_t nr;          /* in the first pid namespace */
+    struct pid_ns *ns; /* the deepest one that it has a number in (referenced) */
+    /* TASK_TREE. */
     struct task *task;          /* with this thread id */
     struct thread_group *group; /* with this process id, zombies included */
     struct process_group *pgrp;
     struct session *session;
+    pid_t numbers[]; /* by level: numbers[0] is nr, numbers[ns->level] its own */
 };
 
 /* Process groups and sessions: reference counted by their members (TASK_TREE). */
@@ -64,7 +68,9 @@ enum stop_state { STOP_NONE, STOP_STOPPING, STOP_STOPPED };
 struct thread_group {
     struct refcount ref;
     struct kernel *kernel;
-    pid_t tgid; /* in the root pid namespace */
+    struct pid *pid; /* referenced; with tgid and own_tgid, never changes */
+    pid_t tgid;      /* in the first pid namespace */
+    pid_t own_tgid;  /* in its own: getpid() */
 
     /* TASK_TREE. The list of tasks changes under TASK_TREE and SIGHAND: either is enough to read.
      */
@@ -93,6 +99,7 @@ struct thread_group {
     struct sighand *sighand;
     struct sigpending shared_pending;
     int live_tasks;         /* not yet exiting */
+    bool mortal;            /* init of a pid namespace that a fault is killing */
     bool group_exit;        /* every task is to leave, with exit_code */
     int exit_code;          /* wait status */
     struct task *exec_task; /* the task that execs and waits for the others to leave */
@@ -136,7 +143,10 @@ struct task {
     struct refcount ref;
     struct kernel *kernel;
     struct thread_group *tg; /* referenced */
-    pid_t tid;               /* changes only in an exec that takes over the leader's (TASK_TREE) */
+    struct pid *pid; /* referenced; these three change only in an exec that takes over the leader's
+                        (TASK_TREE) */
+    pid_t tid;       /* in the first pid namespace */
+    pid_t own_tid;   /* in its own: gettid() */
     struct list_head group_link; /* tg->tasks */
 
     /* What it works with. Own thread writes, under task.lock; others read under task.lock. */
@@ -230,8 +240,16 @@ void task_set_current(struct task *t);
 /* Another reference, which the caller must put. */
 struct task *task_get(struct task *t);
 void task_put(struct task *t);
-struct task *task_find(struct kernel *k, pid_t tid);                  /* reference taken, or NULL */
-struct thread_group *thread_group_find(struct kernel *k, pid_t tgid); /* likewise */
+/* By a number as t's pid namespace has it: referenced, or NULL. */
+struct task *task_find_for(const struct task *t, pid_t nr);
+struct thread_group *thread_group_find_for(const struct task *t, pid_t nr);
+/* A number of t's pid namespace as the sentry has it, and back; 0: t sees nobody of that number.
+ * Of tasks, processes, groups and sessions alike. */
+pid_t pid_in(const struct task *t, pid_t nr);
+pid_t pid_out(const struct task *t, pid_t nr);
+/* With TASK_TREE held. */
+pid_t pid_in_locked(const struct task *t, pid_t nr);
+pid_t pid_out_locked(const struct task *t, pid_t nr);
 struct thread_group *thread_group_get(struct thread_group *tg);
 void thread_group_put(struct thread_group *tg);
 
@@ -258,9 +276,18 @@ const struct cred *task_get_cred(struct task *t);
 
 /* Installs c (takes the caller's reference) on the calling task. */
 void task_set_cred(struct task *t, struct cred *c);
+/* In the first user namespace, in the task's own, in one that the thing in question belongs to. */
 static inline bool task_capable(const struct task *t, int cap)
 {
     return cred_capable(t->cred, cap);
+}
+static inline bool task_capable_here(const struct task *t, int cap)
+{
+    return cred_capable_here(t->cred, cap);
+}
+static inline bool task_capable_in(const struct task *t, const struct user_ns *ns, int cap)
+{
+    return cred_capable_in(t->cred, ns, cap);
 }
 /* RLIMIT_x of the task's process (soft limit). */
 uint64_t task_rlimit(struct task *t, int which);
@@ -273,7 +300,6 @@ void task_kick(struct task *t, uint32_t work);
 bool task_may_access(struct task *t, struct task *other, bool attach);
 /* The same for becoming its tracer: t's real ids count, not those for file access. */
 bool task_may_attach(struct task *t, struct task *other);
-bool pid_in_use(const struct pid *pid);
 
 /* The task loop (task_run.c): runs until the task has exited. */
 void task_run(struct task *t);

@@ -150,7 +150,7 @@ void task_run(struct task *t)
     task_usage_begin(t);
     if (make_context(t)) {
         if (t->set_child_tid) {
-            uint32_t tid = (uint32_t)t->tid;
+            uint32_t tid = (uint32_t)t->own_tid;
             IGNORE(MM_COPY_OUT(t->mm, t->set_child_tid, &tid));
         }
         for (;;) {

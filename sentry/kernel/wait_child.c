@@ -26,13 +26,13 @@ static bool matches(struct task *t, const struct wait_request *rq, struct thread
     return is_clone == !!(rq->options & __WCLONE);
 }
 
-static void fill_common(struct thread_group *child, struct wait_result *out)
+static void fill_common(struct task *t, struct thread_group *child, struct wait_result *out)
 {
     memset(out, 0, sizeof(*out));
-    out->pid = child->tgid;
+    out->pid = pid_nr_in(child->pid, task_pid_ns(t));
     if (child->leader) {
         const struct cred *cred = task_get_cred(child->leader);
-        out->uid = cred->uid;
+        out->uid = id_shown(t->cred->user_ns, ID_UID, cred->uid);
         cred_put(cred);
     }
     out->usage = child->dead_usage;
@@ -50,7 +50,7 @@ static bool take_exit(struct task *t, const struct wait_request *rq, struct thre
 {
     if (!child->zombie || !(rq->options & WEXITED))
         return false;
-    fill_common(child, out);
+    fill_common(t, child, out);
     set_exit(out, child->exit_code);
     if (!(rq->options & WNOWAIT)) {
         rusage_add(&t->tg->child_usage, &out->usage);
@@ -59,7 +59,7 @@ static bool take_exit(struct task *t, const struct wait_request *rq, struct thre
     return true;
 }
 
-static bool take_stop(const struct wait_request *rq, struct thread_group *child,
+static bool take_stop(struct task *t, const struct wait_request *rq, struct thread_group *child,
                       struct wait_result *out)
 {
     struct task *tracer = child->leader ? child->leader->ptrace.tracer : NULL;
@@ -67,7 +67,7 @@ static bool take_stop(const struct wait_request *rq, struct thread_group *child,
     /* The parent that traces sees the stops of its tracee instead. */
     bool seen = tracer && tracer->tg == child->parent;
     if ((rq->options & WSTOPPED) && child->stop_unwaited && !seen) {
-        fill_common(child, out);
+        fill_common(t, child, out);
         out->status = (child->stop_signal << 8) | 0x7f;
         out->code = CLD_STOPPED;
         if (!(rq->options & WNOWAIT))
@@ -75,7 +75,7 @@ static bool take_stop(const struct wait_request *rq, struct thread_group *child,
         return true;
     }
     if ((rq->options & WCONTINUED) && child->cont_unwaited) {
-        fill_common(child, out);
+        fill_common(t, child, out);
         out->status = 0xffff;
         out->code = CLD_CONTINUED;
         if (!(rq->options & WNOWAIT))
@@ -98,22 +98,23 @@ static bool matches_traced(const struct wait_request *rq, struct task *p)
     return true;
 }
 
-static void fill_traced(struct task *p, struct wait_result *out)
+static void fill_traced(struct task *t, struct task *p, struct wait_result *out)
 {
     memset(out, 0, sizeof(*out));
-    out->pid = p->tid;
+    out->pid = pid_nr_in(p->pid, task_pid_ns(t));
     const struct cred *cred = task_get_cred(p);
-    out->uid = cred->uid;
+    out->uid = id_shown(t->cred->user_ns, ID_UID, cred->uid);
     cred_put(cred);
     task_usage(p, &out->usage);
 }
 
-static bool take_traced_stop(const struct wait_request *rq, struct task *p, struct wait_result *out)
+static bool take_traced_stop(struct task *t, const struct wait_request *rq, struct task *p,
+                             struct wait_result *out)
 {
     MUTEX_GUARD(&p->tg->sighand_lock);
     if (p->ptrace.state != PTRACE_STOPPED || !p->ptrace.unwaited)
         return false;
-    fill_traced(p, out);
+    fill_traced(t, p, out);
     out->status = p->ptrace.code << 8 | 0x7f;
     out->code = CLD_TRAPPED;
     if (!(rq->options & WNOWAIT))
@@ -139,7 +140,7 @@ static bool take_traced_exit(struct task *t, const struct wait_request *rq, stru
     if (!p->left || !(rq->options & WEXITED))
         return false;
     if (tg->leader != p) {
-        fill_traced(p, out);
+        fill_traced(t, p, out);
         set_exit(out, p->exit_code);
         if (!(rq->options & WNOWAIT))
             task_reap_thread(p);
@@ -149,7 +150,7 @@ static bool take_traced_exit(struct task *t, const struct wait_request *rq, stru
         return false;
     if (tg->parent == t->tg)
         return take_exit(t, rq, tg, out);
-    fill_common(tg, out);
+    fill_common(t, tg, out);
     set_exit(out, tg->exit_code);
     if (!(rq->options & WNOWAIT)) {
         untrace(p);
@@ -167,7 +168,7 @@ static long look_traced_by(struct task *t, struct task *tracer, const struct wai
         if (!matches_traced(rq, p))
             continue;
         found = 0;
-        if (take_traced_exit(t, rq, p, out) || take_traced_stop(rq, p, out))
+        if (take_traced_exit(t, rq, p, out) || take_traced_stop(t, rq, p, out))
             return 1;
     }
     return found;
@@ -208,7 +209,7 @@ static long look(struct task *t, const struct wait_request *rq, struct wait_resu
             continue;
         found = 0;
         if ((!is_hidden(child) && take_exit(t, rq, child, out)) ||
-            (!child->zombie && take_stop(rq, child, out)))
+            (!child->zombie && take_stop(t, rq, child, out)))
             return 1;
     }
     long traced = look_traced(t, rq, out);

@@ -88,10 +88,10 @@ static void fill_auxv(struct auxv *v, const struct load *ld, const struct plan *
     aux(v, AT_BASE, ld->interp_base);
     aux(v, AT_FLAGS, 0);
     aux(v, AT_ENTRY, ld->bias + img->entry);
-    aux(v, AT_UID, cred->uid);
-    aux(v, AT_EUID, cred->euid);
-    aux(v, AT_GID, cred->gid);
-    aux(v, AT_EGID, cred->egid);
+    aux(v, AT_UID, id_shown(cred->user_ns, ID_UID, cred->uid));
+    aux(v, AT_EUID, id_shown(cred->user_ns, ID_UID, cred->euid));
+    aux(v, AT_GID, id_shown(cred->user_ns, ID_GID, cred->gid));
+    aux(v, AT_EGID, id_shown(cred->user_ns, ID_GID, cred->egid));
     aux(v, AT_SECURE, ld->secure);
     aux(v, AT_RANDOM, p->random);
     aux(v, AT_HWCAP2, getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE);

@@ -135,3 +135,13 @@ int socket_file_create(struct kernel *k, struct socket *s, unsigned flags, const
     *out = f;
     return 0;
 }
+
+struct ucred socket_cred_out(const struct task *t, const struct ucred *c)
+{
+    const struct user_ns *ns = t->cred->user_ns;
+    return (struct ucred){
+        .pid = pid_out(t, c->pid),
+        .uid = id_shown(ns, ID_UID, c->uid),
+        .gid = id_shown(ns, ID_GID, c->gid),
+    };
+}

@@ -36,7 +36,7 @@ struct sock_msg {
     int flags;          /* MSG_*; O_NONBLOCK is MSG_DONTWAIT here */
     /* To be sent (taken over if they were), or received (the caller's then). */
     struct scm_files *files;
-    struct ucred creds;
+    struct ucred creds; /* of the first namespaces: socket_cred_out shows them */
     bool has_creds;
     int out_flags; /* recvmsg: MSG_TRUNC */
 };
@@ -88,6 +88,10 @@ int socket_file_create(struct kernel *k, struct socket *s, unsigned flags, const
 struct socket *file_socket(const struct file *f);
 /* The deadline of a call that blocks, by SO_SNDTIMEO or SO_RCVTIMEO, in *at; or NULL. */
 const ktime_t *socket_deadline(struct socket *s, bool send, ktime_t *at);
+
+/* Somebody's credentials as t sees them; a process that t does not see, or that is gone and lived
+ * in another pid namespace than the first, has the number 0. */
+struct ucred socket_cred_out(const struct task *t, const struct ucred *c);
 
 /* SOL_SOCKET, for families to fall back on. -ENOPROTOOPT if the option is not a common one. */
 int socket_getsockopt(struct socket *s, int name, void *val, socklen_t *len);

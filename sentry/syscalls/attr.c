@@ -43,6 +43,17 @@ SYSCALL(fchmod)
     return err;
 }
 
+/* The caller's ids: one that means nobody is refused. */
+static int chown_path(struct task *t, const struct path_ref *p, uid_t uid, gid_t gid)
+{
+    const struct user_ns *ns = t->cred->user_ns;
+    uid_t owner = id_in(ns, ID_UID, uid);
+    gid_t group = id_in(ns, ID_GID, gid);
+    if ((uid != ID_INVALID && owner == ID_INVALID) || (gid != ID_INVALID && group == ID_INVALID))
+        return -EINVAL;
+    return vfs_chown(t, p, owner, group);
+}
+
 static long chown_at(struct task *t, int dfd, gva_t path, uid_t uid, gid_t gid, int flags)
 {
     struct path_ref p;
@@ -51,7 +62,7 @@ static long chown_at(struct task *t, int dfd, gva_t path, uid_t uid, gid_t gid, 
     int err = user_path_at(t, dfd, path, flags, &p);
     if (err)
         return err;
-    err = vfs_chown(t, &p, uid, gid);
+    err = chown_path(t, &p, uid, gid);
     path_put(&p);
     return err;
 }
@@ -73,7 +84,7 @@ SYSCALL(fchown)
     struct file *f = fd_get(t, ARG_INT(a, 0));
     if (!f)
         return -EBADF;
-    int err = vfs_chown(t, &f->path, ARG_UINT(a, 1), ARG_UINT(a, 2));
+    int err = chown_path(t, &f->path, ARG_UINT(a, 1), ARG_UINT(a, 2));
     file_put(f);
     return err;
 }

@@ -11,21 +11,39 @@
 #define UNCHANGED ((uint32_t)-1)
 #define GROUPS_LIMIT 65536
 
+/* Ids are the caller's on the outside, and the first user namespace's in here. */
+static uid_t uid_in(const struct task *t, uid_t uid)
+{
+    return id_in(t->cred->user_ns, ID_UID, uid);
+}
+static gid_t gid_in(const struct task *t, gid_t gid)
+{
+    return id_in(t->cred->user_ns, ID_GID, gid);
+}
+static uid_t uid_out(const struct task *t, uid_t uid)
+{
+    return id_shown(t->cred->user_ns, ID_UID, uid);
+}
+static gid_t gid_out(const struct task *t, gid_t gid)
+{
+    return id_shown(t->cred->user_ns, ID_GID, gid);
+}
+
 SYSCALL(getuid)
 {
-    return t->cred->uid;
+    return uid_out(t, t->cred->uid);
 }
 SYSCALL(geteuid)
 {
-    return t->cred->euid;
+    return uid_out(t, t->cred->euid);
 }
 SYSCALL(getgid)
 {
-    return t->cred->gid;
+    return gid_out(t, t->cred->gid);
 }
 SYSCALL(getegid)
 {
-    return t->cred->egid;
+    return gid_out(t, t->cred->egid);
 }
 
 static struct cred *begin_change(struct task *t)
@@ -37,16 +55,17 @@ static struct cred *begin_change(struct task *t)
 static void fix_capabilities(const struct cred *old, struct cred *c)
 {
     if (!(c->securebits & SECBIT_NO_SETUID_FIXUP)) {
-        bool was_root = old->uid == 0 || old->euid == 0 || old->suid == 0;
-        bool is_root = c->uid == 0 || c->euid == 0 || c->suid == 0;
+        uid_t root = id_in(c->user_ns, ID_UID, 0);
+        bool was_root = old->uid == root || old->euid == root || old->suid == root;
+        bool is_root = c->uid == root || c->euid == root || c->suid == root;
         if (was_root && !is_root) {
             if (!(c->securebits & SECBIT_KEEP_CAPS))
                 c->cap_permitted = c->cap_effective = 0;
             c->cap_ambient = 0;
         }
-        if (old->euid == 0 && c->euid != 0)
+        if (old->euid == root && c->euid != root)
             c->cap_effective = 0;
-        if (old->euid != 0 && c->euid == 0)
+        if (old->euid != root && c->euid == root)
             c->cap_effective = c->cap_permitted;
     }
 }
@@ -73,13 +92,13 @@ static long refuse(struct cred *c, long err)
 
 SYSCALL(setuid)
 {
-    uid_t uid = ARG_UINT(a, 0);
+    uid_t uid = uid_in(t, ARG_UINT(a, 0));
     if (uid == UNCHANGED)
         return -EINVAL;
     struct cred *c = begin_change(t);
     if (!c)
         return -ENOMEM;
-    if (task_capable(t, CAP_SETUID))
+    if (task_capable_here(t, CAP_SETUID))
         c->uid = c->suid = uid;
     else if (uid != c->uid && uid != c->suid)
         return refuse(c, -EPERM);
@@ -89,13 +108,13 @@ SYSCALL(setuid)
 
 SYSCALL(setgid)
 {
-    gid_t gid = ARG_UINT(a, 0);
+    gid_t gid = gid_in(t, ARG_UINT(a, 0));
     if (gid == UNCHANGED)
         return -EINVAL;
     struct cred *c = begin_change(t);
     if (!c)
         return -ENOMEM;
-    if (task_capable(t, CAP_SETGID))
+    if (task_capable_here(t, CAP_SETGID))
         c->gid = c->sgid = gid;
     else if (gid != c->gid && gid != c->sgid)
         return refuse(c, -EPERM);
@@ -103,14 +122,22 @@ SYSCALL(setgid)
     return finish_change(t, c);
 }
 
+/* An id was given, and nobody has it. */
+static bool is_unmapped(uint32_t id, uint64_t given)
+{
+    return id == UNCHANGED && (uint32_t)given != UNCHANGED;
+}
+
 SYSCALL(setreuid)
 {
-    uid_t ruid = ARG_UINT(a, 0), euid = ARG_UINT(a, 1);
+    uid_t ruid = uid_in(t, ARG_UINT(a, 0)), euid = uid_in(t, ARG_UINT(a, 1));
+    if (is_unmapped(ruid, a->a[0]) || is_unmapped(euid, a->a[1]))
+        return -EINVAL;
     struct cred *c = begin_change(t);
     if (!c)
         return -ENOMEM;
     const struct cred *old = t->cred;
-    bool any = task_capable(t, CAP_SETUID);
+    bool any = task_capable_here(t, CAP_SETUID);
     if (ruid != UNCHANGED) {
         if (!any && ruid != old->uid && ruid != old->euid)
             return refuse(c, -EPERM);
@@ -129,12 +156,14 @@ SYSCALL(setreuid)
 
 SYSCALL(setregid)
 {
-    gid_t rgid = ARG_UINT(a, 0), egid = ARG_UINT(a, 1);
+    gid_t rgid = gid_in(t, ARG_UINT(a, 0)), egid = gid_in(t, ARG_UINT(a, 1));
+    if (is_unmapped(rgid, a->a[0]) || is_unmapped(egid, a->a[1]))
+        return -EINVAL;
     struct cred *c = begin_change(t);
     if (!c)
         return -ENOMEM;
     const struct cred *old = t->cred;
-    bool any = task_capable(t, CAP_SETGID);
+    bool any = task_capable_here(t, CAP_SETGID);
     if (rgid != UNCHANGED) {
         if (!any && rgid != old->gid && rgid != old->egid)
             return refuse(c, -EPERM);
@@ -158,11 +187,14 @@ static bool is_one_of(uint32_t id, uint32_t x, uint32_t y, uint32_t z)
 
 SYSCALL(setresuid)
 {
-    uid_t r = ARG_UINT(a, 0), e = ARG_UINT(a, 1), s = ARG_UINT(a, 2);
+    uid_t r = uid_in(t, ARG_UINT(a, 0)), e = uid_in(t, ARG_UINT(a, 1)),
+          s = uid_in(t, ARG_UINT(a, 2));
+    if (is_unmapped(r, a->a[0]) || is_unmapped(e, a->a[1]) || is_unmapped(s, a->a[2]))
+        return -EINVAL;
     const struct cred *old = t->cred;
-    if (!task_capable(t, CAP_SETUID) && !(is_one_of(r, old->uid, old->euid, old->suid) &&
-                                          is_one_of(e, old->uid, old->euid, old->suid) &&
-                                          is_one_of(s, old->uid, old->euid, old->suid)))
+    if (!task_capable_here(t, CAP_SETUID) && !(is_one_of(r, old->uid, old->euid, old->suid) &&
+                                               is_one_of(e, old->uid, old->euid, old->suid) &&
+                                               is_one_of(s, old->uid, old->euid, old->suid)))
         return -EPERM;
     struct cred *c = begin_change(t);
     if (!c)
@@ -179,11 +211,14 @@ SYSCALL(setresuid)
 
 SYSCALL(setresgid)
 {
-    gid_t r = ARG_UINT(a, 0), e = ARG_UINT(a, 1), s = ARG_UINT(a, 2);
+    gid_t r = gid_in(t, ARG_UINT(a, 0)), e = gid_in(t, ARG_UINT(a, 1)),
+          s = gid_in(t, ARG_UINT(a, 2));
+    if (is_unmapped(r, a->a[0]) || is_unmapped(e, a->a[1]) || is_unmapped(s, a->a[2]))
+        return -EINVAL;
     const struct cred *old = t->cred;
-    if (!task_capable(t, CAP_SETGID) && !(is_one_of(r, old->gid, old->egid, old->sgid) &&
-                                          is_one_of(e, old->gid, old->egid, old->sgid) &&
-                                          is_one_of(s, old->gid, old->egid, old->sgid)))
+    if (!task_capable_here(t, CAP_SETGID) && !(is_one_of(r, old->gid, old->egid, old->sgid) &&
+                                               is_one_of(e, old->gid, old->egid, old->sgid) &&
+                                               is_one_of(s, old->gid, old->egid, old->sgid)))
         return -EPERM;
     struct cred *c = begin_change(t);
     if (!c)
@@ -209,53 +244,56 @@ static long copy_out_three(struct task *t, const struct sysargs *a, uint32_t x, 
 
 SYSCALL(getresuid)
 {
-    return copy_out_three(t, a, t->cred->uid, t->cred->euid, t->cred->suid);
+    return copy_out_three(t, a, uid_out(t, t->cred->uid), uid_out(t, t->cred->euid),
+                          uid_out(t, t->cred->suid));
 }
 
 SYSCALL(getresgid)
 {
-    return copy_out_three(t, a, t->cred->gid, t->cred->egid, t->cred->sgid);
+    return copy_out_three(t, a, gid_out(t, t->cred->gid), gid_out(t, t->cred->egid),
+                          gid_out(t, t->cred->sgid));
 }
 
 /* These two return the old value, whether or not they changed anything. */
 SYSCALL(setfsuid)
 {
-    uid_t uid = ARG_UINT(a, 0), old = t->cred->fsuid;
+    uid_t uid = uid_in(t, ARG_UINT(a, 0)), old = t->cred->fsuid, shown = uid_out(t, old);
     const struct cred *was = t->cred;
     if (uid == UNCHANGED || !(is_one_of(uid, was->uid, was->euid, was->suid) || uid == old ||
-                              task_capable(t, CAP_SETUID)))
-        return old;
+                              task_capable_here(t, CAP_SETUID)))
+        return shown;
     struct cred *c = begin_change(t);
     if (!c)
-        return old;
+        return shown;
     const uint64_t fs_caps = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE |
                              1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER | 1ull << CAP_FSETID |
                              1ull << CAP_LINUX_IMMUTABLE | 1ull << CAP_MKNOD |
                              1ull << CAP_MAC_OVERRIDE;
     c->fsuid = uid;
+    uid_t root = uid_in(t, 0);
     if (!(c->securebits & SECBIT_NO_SETUID_FIXUP)) {
-        if (old == 0 && uid != 0)
+        if (old == root && uid != root)
             c->cap_effective &= ~fs_caps;
-        if (old != 0 && uid == 0)
+        if (old != root && uid == root)
             c->cap_effective |= c->cap_permitted & fs_caps;
     }
     (void)finish_change(t, c);
-    return old;
+    return shown;
 }
 
 SYSCALL(setfsgid)
 {
-    gid_t gid = ARG_UINT(a, 0), old = t->cred->fsgid;
+    gid_t gid = gid_in(t, ARG_UINT(a, 0)), old = t->cred->fsgid, shown = gid_out(t, old);
     const struct cred *was = t->cred;
     if (gid == UNCHANGED || !(is_one_of(gid, was->gid, was->egid, was->sgid) || gid == old ||
-                              task_capable(t, CAP_SETGID)))
-        return old;
+                              task_capable_here(t, CAP_SETGID)))
+        return shown;
     struct cred *c = begin_change(t);
     if (!c)
-        return old;
+        return shown;
     c->fsgid = gid;
     (void)finish_change(t, c);
-    return old;
+    return shown;
 }
 
 SYSCALL(getgroups)
@@ -268,14 +306,19 @@ SYSCALL(getgroups)
         return n;
     if ((uint32_t)size < n)
         return -EINVAL;
-    int err = mm_copy_out(t->mm, ARG_GVA(a, 1), t->cred->groups, n * sizeof(gid_t));
-    return err ? err : (long)n;
+    for (uint32_t i = 0; i < n; i++) {
+        gid_t gid = gid_out(t, t->cred->groups[i]);
+        int err = MM_COPY_OUT(t->mm, ARG_GVA(a, 1) + i * sizeof(gid), &gid);
+        if (err)
+            return err;
+    }
+    return n;
 }
 
 SYSCALL(setgroups)
 {
     unsigned n = ARG_UINT(a, 0);
-    if (!task_capable(t, CAP_SETGID))
+    if (!task_capable_here(t, CAP_SETGID) || !user_ns_may_setgroups(t->cred->user_ns))
         return -EPERM;
     if (n > GROUPS_LIMIT)
         return -EINVAL;
@@ -284,6 +327,7 @@ SYSCALL(setgroups)
         return -ENOMEM;
     int err = mm_copy_in(t->mm, c->groups, ARG_GVA(a, 1), n * sizeof(gid_t));
     for (unsigned i = 0; i < n && !err; i++) {
+        c->groups[i] = gid_in(t, c->groups[i]);
         if (c->groups[i] == UNCHANGED)
             err = -EINVAL;
     }
@@ -333,7 +377,7 @@ SYSCALL(capget)
         return err == -EINVAL && !a->a[1] ? 0 : err;
     if (h.pid < 0)
         return -EINVAL;
-    struct task *other = h.pid == 0 ? task_get(t) : task_find(t->kernel, h.pid);
+    struct task *other = h.pid == 0 ? task_get(t) : task_find_for(t, h.pid);
     if (!other)
         return -ESRCH;
     const struct cred *c = task_get_cred(other);
@@ -356,7 +400,7 @@ SYSCALL(capset)
     int err = copy_in_cap_header(t, ARG_GVA(a, 0), &h, &words);
     if (err)
         return err;
-    if (h.pid != 0 && h.pid != t->tid)
+    if (h.pid != 0 && h.pid != t->own_tid)
         return -EPERM;
     err = mm_copy_in(t->mm, data, ARG_GVA(a, 1), words * sizeof(data[0]));
     if (err)
@@ -367,7 +411,7 @@ SYSCALL(capset)
 #undef CAP_SET
     const struct cred *old = t->cred;
     uint64_t may_inherit =
-        old->cap_inheritable | (task_capable(t, CAP_SETPCAP) ? CAP_ALL : old->cap_permitted);
+        old->cap_inheritable | (task_capable_here(t, CAP_SETPCAP) ? CAP_ALL : old->cap_permitted);
     if ((inheritable & ~may_inherit) ||
         (inheritable & ~(old->cap_inheritable | old->cap_bounding)) ||
         (permitted & ~old->cap_permitted) || (effective & ~permitted))

@@ -174,7 +174,7 @@ SYSCALL(chroot)
     if (err)
         return err;
     err = inode_permission(p.dentry->inode, t->cred, MAY_EXEC);
-    if (!err && !task_capable(t, CAP_SYS_CHROOT))
+    if (!err && !task_capable_here(t, CAP_SYS_CHROOT))
         err = -EPERM;
     if (err)
         path_put(&p);

@@ -119,7 +119,7 @@ static bool owner_exists(struct task *t, int type, pid_t pid)
         MUTEX_GUARD(&t->kernel->tree_lock);
         return pgrp_find(t->kernel, pid) != NULL;
     }
-    struct task *other = task_find(t->kernel, pid);
+    struct task *other = task_find_for(t, pid);
     if (other)
         task_put(other);
     return other != NULL;

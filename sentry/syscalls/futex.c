@@ -158,7 +158,7 @@ SYSCALL(set_robust_list)
 SYSCALL(get_robust_list)
 {
     int pid = ARG_INT(a, 0);
-    struct task *other = pid == 0 ? task_get(t) : task_find(t->kernel, pid);
+    struct task *other = pid == 0 ? task_get(t) : task_find_for(t, pid);
     if (!other)
         return -ESRCH;
     uint64_t head = 0, length = 24;
@@ -174,5 +174,5 @@ SYSCALL(get_robust_list)
 SYSCALL(set_tid_address)
 {
     t->clear_child_tid = a->a[0];
-    return t->tid;
+    return t->own_tid;
 }

@@ -7,22 +7,22 @@
 
 SYSCALL(getpid)
 {
-    return t->tg->tgid;
+    return t->tg->own_tgid;
 }
 
 SYSCALL(gettid)
 {
-    return t->tid;
+    return t->own_tid;
 }
 
 SYSCALL(getppid)
 {
-    return thread_group_ppid(t->tg);
+    return pid_out(t, thread_group_ppid(t->tg));
 }
 
 SYSCALL(getpgrp)
 {
-    return thread_group_pgid(t->tg);
+    return pid_out(t, thread_group_pgid(t->tg));
 }
 
 /* Process `pid` (0: our own). TASK_TREE held. */
@@ -30,7 +30,7 @@ static struct thread_group *find_group(struct task *t, pid_t pid)
 {
     if (pid == 0)
         return t->tg;
-    struct pid *p = pid_lookup(t->kernel->pids, pid);
+    struct pid *p = pid_lookup(task_pid_ns(t), pid);
     return p ? (p->group ? p->group : p->task ? p->task->tg : NULL) : NULL;
 }
 
@@ -38,14 +38,14 @@ SYSCALL(getpgid)
 {
     MUTEX_GUARD(&t->kernel->tree_lock);
     struct thread_group *tg = find_group(t, ARG_INT(a, 0));
-    return tg && tg->pgrp ? tg->pgrp->pid->nr : -ESRCH;
+    return tg && tg->pgrp ? pid_nr_in(tg->pgrp->pid, task_pid_ns(t)) : -ESRCH;
 }
 
 SYSCALL(getsid)
 {
     MUTEX_GUARD(&t->kernel->tree_lock);
     struct thread_group *tg = find_group(t, ARG_INT(a, 0));
-    return tg && tg->pgrp ? tg->pgrp->session->pid->nr : -ESRCH;
+    return tg && tg->pgrp ? pid_nr_in(tg->pgrp->session->pid, task_pid_ns(t)) : -ESRCH;
 }
 
 /* Whether t may move tg at all. TASK_TREE held. */
@@ -72,7 +72,7 @@ SYSCALL(setpgid)
     if (pgid < 0)
         return -EINVAL;
     MUTEX_GUARD(&t->kernel->tree_lock);
-    struct pid *p = pid ? pid_lookup(t->kernel->pids, pid) : NULL;
+    struct pid *p = pid ? pid_lookup(task_pid_ns(t), pid) : NULL;
     struct thread_group *tg = pid ? (p ? p->group : NULL) : t->tg;
     /* A thread that leads no process is none. */
     if (pid && p && !p->group && p->task)
@@ -80,8 +80,7 @@ SYSCALL(setpgid)
     int err = check_setpgid(t, tg);
     if (err)
         return err;
-    if (pgid == 0)
-        pgid = tg->tgid;
+    pgid = pgid ? pid_in_locked(t, pgid) : tg->tgid;
     if (tg->pgrp->pid->nr == pgid)
         return 0;
     struct process_group *pg = pgrp_find(t->kernel, pgid);
@@ -102,5 +101,5 @@ SYSCALL(setsid)
     if (pgrp_find(t->kernel, tg->tgid) || tg->pgrp->session->pid->nr == tg->tgid)
         return -EPERM;
     int err = session_create(tg);
-    return err ? err : tg->tgid;
+    return err ? err : tg->own_tgid;
 }

@@ -61,12 +61,13 @@ SYSCALL(setrlimit)
 
 static int may_prlimit(struct task *t, struct task *other)
 {
-    if (other->tg == t->tg || task_capable(t, CAP_SYS_RESOURCE))
+    if (other->tg == t->tg)
         return 0;
     const struct cred *mine = t->cred, *theirs = task_get_cred(other);
     bool same = mine->uid == theirs->euid && mine->uid == theirs->suid &&
                 mine->uid == theirs->uid && mine->gid == theirs->egid &&
                 mine->gid == theirs->sgid && mine->gid == theirs->gid;
+    same = same || cred_capable_in(mine, theirs->user_ns, CAP_SYS_RESOURCE);
     cred_put(theirs);
     return same ? 0 : -EPERM;
 }
@@ -82,7 +83,7 @@ SYSCALL(prlimit64)
         if (err)
             return err;
     }
-    struct task *other = pid == 0 ? task_get(t) : task_find(t->kernel, pid);
+    struct task *other = pid == 0 ? task_get(t) : task_find_for(t, pid);
     if (!other)
         return -ESRCH;
     int err = may_prlimit(t, other);

@@ -41,7 +41,7 @@ SYSCALL(uname)
 static long set_uts_name(struct task *t, char *name, gva_t addr, int length)
 {
     char new[65] = {0};
-    if (!task_capable(t, CAP_SYS_ADMIN))
+    if (!task_capable_in(t, task_uts_ns(t)->common.owner, CAP_SYS_ADMIN))
         return -EPERM;
     if (length < 0 || length > 64)
         return -EINVAL;
@@ -153,7 +153,7 @@ SYSCALL(membarrier)
 /* Task `pid`, referenced, if t may look into it. */
 static int find_accessible(struct task *t, pid_t pid, bool attach, struct task **out)
 {
-    struct task *other = task_find(t->kernel, pid);
+    struct task *other = task_find_for(t, pid);
     if (!other)
         return -ESRCH;
     if (!task_may_access(t, other, attach)) {

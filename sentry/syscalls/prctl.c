@@ -74,7 +74,7 @@ static long drop_bounding(struct task *t, uint64_t cap)
 {
     if (cap > CAP_LAST_CAP)
         return -EINVAL;
-    if (!task_capable(t, CAP_SETPCAP))
+    if (!task_capable_here(t, CAP_SETPCAP))
         return -EPERM;
     struct cred *c = begin_change(t);
     if (!c)
@@ -106,7 +106,7 @@ static long set_securebits(struct task *t, uint64_t bits)
     const uint32_t locks = SECURE_ALL_LOCKS, settings = SECURE_ALL_BITS;
     uint32_t locked = (old & locks) >> 1;
     if (((old & settings) ^ bits) & locked || (old & locks & ~bits) ||
-        (bits & ~(uint64_t)(locks | settings)) || !task_capable(t, CAP_SETPCAP))
+        (bits & ~(uint64_t)(locks | settings)) || !task_capable_here(t, CAP_SETPCAP))
         return -EPERM;
     struct cred *c = begin_change(t);
     if (!c)

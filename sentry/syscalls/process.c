@@ -56,7 +56,6 @@ struct clone_args_v2 {
 #define CLONE_ARGS_V0 64u
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ull
 #define CLONE_CLEAR_SIGHAND_FLAG 0x100000000ull
-#define MAX_PID_NS_LEVEL 32
 
 static int check_clone_args(struct task *t, const struct clone_args_v2 *c)
 {
@@ -73,11 +72,8 @@ static int check_clone_args(struct task *t, const struct clone_args_v2 *c)
     if (__builtin_add_overflow(c->stack, c->stack_size, &end) ||
         end > t->kernel->platform->max_addr)
         return -EINVAL;
-    if (c->set_tid_size > MAX_PID_NS_LEVEL || (c->set_tid == 0) != (c->set_tid_size == 0))
+    if (c->set_tid_size > PID_NS_MAX_LEVEL || (c->set_tid == 0) != (c->set_tid_size == 0))
         return -EINVAL;
-    /* Chosen numbers need a namespace of one's own or its privileges. */
-    if (c->set_tid_size)
-        return c->set_tid_size > 1 ? -EINVAL : -EPERM;
     /* There are no cgroups to clone into. */
     return c->flags & CLONE_INTO_CGROUP_FLAG ? -EBADF : 0;
 }
@@ -122,59 +118,15 @@ SYSCALL(clone3)
         .pidfd = c.pidfd,
         .tls = c.tls,
     };
-    return task_clone(t, &rq);
-}
-
-static int unshare_fs(struct task *t, bool new_mounts)
-{
-    struct fs_context *copy = fs_context_copy(t->fs), *old;
-    int err = copy ? 0 : -ENOMEM;
-    if (!err && new_mounts)
-        err = mount_ns_unshare(copy, false);
-    if (err) {
-        fs_context_put(copy);
-        return err;
-    }
-    {
-        MUTEX_GUARD(&t->lock);
-        old = t->fs;
-        t->fs = copy;
-    }
-    fs_context_put(old);
-    return 0;
-}
-
-SYSCALL(unshare)
-{
-    uint64_t flags = a->a[0];
-    const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
-                                CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | 0x80;
-    const uint64_t process = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
-    if (flags & ~(namespaces | process | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM))
-        return -EINVAL;
-    if (flags & namespaces & ~(uint64_t)CLONE_NEWNS)
-        return (flags & CLONE_NEWUSER) || task_capable(t, CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
-    if (flags & CLONE_NEWNS && !task_capable(t, CAP_SYS_ADMIN))
-        return -EPERM;
-    if ((flags & process) && t->tg->ntasks > 1)
-        return -EINVAL;
-    if (flags & (CLONE_FS | CLONE_NEWNS)) {
-        int err = unshare_fs(t, flags & CLONE_NEWNS);
+    pid_t set_tid[PID_NS_MAX_LEVEL];
+    if (c.set_tid_size) {
+        err = mm_copy_in(t->mm, set_tid, c.set_tid, c.set_tid_size * sizeof(pid_t));
         if (err)
             return err;
+        rq.set_tid = set_tid;
+        rq.nset_tid = c.set_tid_size;
     }
-    if (flags & CLONE_SYSVSEM)
-        sem_exit(t);
-    return flags & CLONE_FILES ? fd_table_unshare(t) : 0;
-}
-
-SYSCALL(setns)
-{
-    struct file *f = fd_get(t, ARG_INT(a, 0));
-    if (!f)
-        return -EBADF;
-    file_put(f);
-    return -EINVAL;
+    return task_clone(t, &rq);
 }
 
 /* ---- another program ---- */
@@ -260,10 +212,10 @@ SYSCALL(wait4)
     struct wait_request rq = {.which = P_ALL, .options = options | WEXITED};
     if (pid > 0) {
         rq.which = P_PID;
-        rq.id = pid;
+        rq.id = pid_in(t, pid);
     } else if (pid != -1) {
         rq.which = P_PGID;
-        rq.id = pid ? -pid : thread_group_pgid(t->tg);
+        rq.id = pid ? pid_in(t, -pid) : thread_group_pgid(t->tg);
     }
     struct wait_result result;
     long r = task_wait(t, &rq, &result);

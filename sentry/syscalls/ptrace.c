@@ -486,7 +486,7 @@ SYSCALL(ptrace)
     uint64_t nr = a->a[0];
     if (nr == PTRACE_TRACEME)
         return ptrace_traceme(t);
-    struct task *child = task_find(t->kernel, ARG_INT(a, 1));
+    struct task *child = task_find_for(t, ARG_INT(a, 1));
     if (!child)
         return -ESRCH;
     bool attaches = nr == PTRACE_ATTACH || nr == PTRACE_SEIZE;

@@ -38,16 +38,15 @@ SYSCALL(sched_yield)
 /* Task `pid` (0: our own), referenced. */
 static struct task *find(struct task *t, pid_t pid)
 {
-    return pid == 0 ? task_get(t) : task_find(t->kernel, pid);
+    return pid == 0 ? task_get(t) : task_find_for(t, pid);
 }
 
 /* Whether t may change the other's scheduling. */
 static bool may_change(struct task *t, struct task *other)
 {
-    if (task_capable(t, CAP_SYS_NICE))
-        return true;
     const struct cred *theirs = task_get_cred(other);
-    bool ok = t->cred->euid == theirs->euid || t->cred->euid == theirs->uid;
+    bool ok = t->cred->euid == theirs->euid || t->cred->euid == theirs->uid ||
+              cred_capable_in(t->cred, theirs->user_ns, CAP_SYS_NICE);
     cred_put(theirs);
     return ok;
 }
@@ -337,7 +336,7 @@ static long for_each_named(struct task *t, int which, int who,
         task_put(other);
         return result;
     }
-    uid_t uid = who ? (uid_t)who : t->cred->uid;
+    uid_t uid = who ? id_in(t->cred->user_ns, ID_UID, (uid_t)who) : t->cred->uid;
     for (pid_t from = 1;;) {
         struct thread_group *tg = thread_group_next(k, from);
         if (!tg)
@@ -375,7 +374,7 @@ static long change_priority(struct task *t, struct task *other, long result, int
 {
     const struct cred *theirs = task_get_cred(other);
     bool mine = t->cred->euid == theirs->euid || t->cred->euid == theirs->uid ||
-                task_capable(t, CAP_SYS_NICE);
+                cred_capable_in(t->cred, theirs->user_ns, CAP_SYS_NICE);
     cred_put(theirs);
     if (!mine)
         return -EPERM;

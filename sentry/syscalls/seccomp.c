@@ -42,7 +42,7 @@ static long set_filter(struct task *t, uint64_t flags, gva_t addr)
         return err;
     if (prog.len == 0 || prog.len > BPF_MAXINSNS)
         return -EINVAL;
-    if (!atomic_load(&t->no_new_privs) && !task_capable(t, CAP_SYS_ADMIN))
+    if (!atomic_load(&t->no_new_privs) && !task_capable_here(t, CAP_SYS_ADMIN))
         return -EACCES;
     if (!prog.filter)
         return -EINVAL;

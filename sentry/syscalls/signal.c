@@ -258,8 +258,9 @@ static long send_to_many(struct task *t, pid_t pgid, int sig, const siginfo_t *i
         if (!tg)
             break;
         from = tg->tgid + 1;
-        bool wanted =
-            pgid ? thread_group_pgid(tg) == pgid : tg != t->tg && tg != k->init && tg->tgid > 1;
+        /* All that t sees, but process 1. */
+        bool wanted = pgid ? thread_group_pgid(tg) == pgid
+                           : tg != t->tg && pid_nr_in(tg->pid, task_pid_ns(t)) > 1;
         if (wanted) {
             int err = send_to_group(t, tg, sig, info);
             if (!err)
@@ -274,6 +275,15 @@ static long send_to_many(struct task *t, pid_t pgid, int sig, const siginfo_t *i
     return result == -ESRCH && denied ? -EPERM : result;
 }
 
+/* kill with a pid of 0 (our own process group), -1 (everybody), or a group's. */
+static long send_to_group_of(struct task *t, pid_t pid, int sig, const siginfo_t *info)
+{
+    if (pid == -1)
+        return send_to_many(t, 0, sig, info);
+    pid_t pgid = pid ? pid_in(t, -pid) : thread_group_pgid(t->tg);
+    return pgid ? send_to_many(t, pgid, sig, info) : -ESRCH;
+}
+
 SYSCALL(kill)
 {
     int pid = ARG_INT(a, 0), sig = ARG_INT(a, 1);
@@ -284,9 +294,9 @@ SYSCALL(kill)
     siginfo_t info;
     siginfo_user(&info, sig, t, SI_USER);
     if (pid <= 0)
-        return send_to_many(t, pid == -1 ? 0 : pid ? -pid : thread_group_pgid(t->tg), sig, &info);
+        return send_to_group_of(t, pid, sig, &info);
     /* A thread's id names its process too. */
-    struct task *target = task_find(t->kernel, pid);
+    struct task *target = task_find_for(t, pid);
     if (!target)
         return -ESRCH;
     long r = send_to_group(t, target->tg, sig, &info);
@@ -296,8 +306,8 @@ SYSCALL(kill)
 
 static long send_to_thread(struct task *t, pid_t tgid, pid_t tid, int sig, const siginfo_t *info)
 {
-    struct task *target = task_find(t->kernel, tid);
-    if (!target || (tgid > 0 && target->tg->tgid != tgid)) {
+    struct task *target = task_find_for(t, tid);
+    if (!target || (tgid > 0 && pid_nr_in(target->tg->pid, task_pid_ns(t)) != tgid)) {
         task_put(target);
         return -ESRCH;
     }
@@ -336,8 +346,8 @@ static int copy_in_siginfo(struct task *t, gva_t addr, int sig, pid_t target, si
     if (err)
         return err;
     info->si_signo = sig;
-    if ((info->si_code >= 0 || info->si_code == SI_TKILL) && target != t->tg->tgid &&
-        target != t->tid)
+    if ((info->si_code >= 0 || info->si_code == SI_TKILL) && target != t->tg->own_tgid &&
+        target != t->own_tid)
         return -EPERM;
     return 0;
 }
@@ -351,7 +361,7 @@ SYSCALL(rt_sigqueueinfo)
         return err;
     if (!valid_signal(sig))
         return -EINVAL;
-    struct task *target = task_find(t->kernel, pid);
+    struct task *target = task_find_for(t, pid);
     if (!target)
         return -ESRCH;
     err = send_to_group(t, target->tg, sig, &info);
@@ -381,9 +391,9 @@ SYSCALL(pidfd_open)
     unsigned flags = ARG_UINT(a, 1);
     if (flags & ~(unsigned)O_NONBLOCK || pid <= 0)
         return -EINVAL;
-    struct thread_group *tg = thread_group_find(t->kernel, pid);
+    struct thread_group *tg = thread_group_find_for(t, pid);
     if (!tg) {
-        struct task *thread = task_find(t->kernel, pid);
+        struct task *thread = task_find_for(t, pid);
         task_put(thread);
         return thread ? -ENOENT : -ESRCH;
     }
@@ -410,7 +420,7 @@ SYSCALL(pidfd_send_signal)
         siginfo_user(&info, sig, t, SI_USER);
         r = 0;
         if (a->a[2]) {
-            r = copy_in_siginfo(t, ARG_GVA(a, 2), sig, tg->tgid, &info);
+            r = copy_in_siginfo(t, ARG_GVA(a, 2), sig, pid_nr_in(tg->pid, task_pid_ns(t)), &info);
             siginfo_t given;
             if (!r && MM_COPY_IN(t->mm, &given, ARG_GVA(a, 2)) == 0 && given.si_signo != sig)
                 r = -EINVAL;

@@ -2,6 +2,7 @@
  * Messages: sendto, recvfrom, sendmsg, recvmsg and their plurals; control messages. See cmsg(3).
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include "sentry/kernel/timer.h"
 #include "sentry/syscalls/poll.h"
 #include "sentry/syscalls/socket.h"
@@ -74,17 +75,22 @@ static int control_credentials(struct task *t, const char *data, size_t n, struc
     if (n != sizeof u)
         return -EINVAL;
     memcpy(&u, data, sizeof u);
+    u.uid = id_in(c->user_ns, ID_UID, u.uid);
+    u.gid = id_in(c->user_ns, ID_GID, u.gid);
+    if (u.uid == ID_INVALID || u.gid == ID_INVALID)
+        return -EINVAL;
+    bool self = u.pid == t->tg->own_tgid;
     bool uid_ok = u.uid == c->uid || u.uid == c->euid || u.uid == c->suid;
     bool gid_ok = u.gid == c->gid || u.gid == c->egid || u.gid == c->sgid;
-    if ((u.pid != t->tg->tgid && !task_capable(t, CAP_SYS_ADMIN)) ||
-        (!uid_ok && !task_capable(t, CAP_SETUID)) || (!gid_ok && !task_capable(t, CAP_SETGID)))
+    if ((!self && !task_capable_in(t, task_pid_ns(t)->common.owner, CAP_SYS_ADMIN)) ||
+        (!uid_ok && !task_capable_here(t, CAP_SETUID)) ||
+        (!gid_ok && !task_capable_here(t, CAP_SETGID)))
         return -EPERM;
-    if (u.pid != t->tg->tgid) {
-        struct thread_group *tg = thread_group_find(t->kernel, u.pid);
-        if (!tg)
-            return -ESRCH;
-        thread_group_put(tg);
-    }
+    struct thread_group *tg = self ? thread_group_get(t->tg) : thread_group_find_for(t, u.pid);
+    if (!tg)
+        return -ESRCH;
+    u.pid = tg->tgid;
+    thread_group_put(tg);
     m->creds = u;
     m->has_creds = true;
     return 0;
@@ -195,8 +201,10 @@ static int control_out(struct task *t, const struct user_msghdr *h, const struct
     int err = 0;
     if (!h->control)
         c.room = 0;
-    if (m->has_creds)
-        err = control_put(&c, SCM_CREDENTIALS, &m->creds, sizeof m->creds);
+    if (m->has_creds) {
+        struct ucred u = socket_cred_out(t, &m->creds);
+        err = control_put(&c, SCM_CREDENTIALS, &u, sizeof u);
+    }
     if (!err && m->files)
         err = control_put_files(&c, m->files, m->flags & MSG_CMSG_CLOEXEC);
     *used = c.used;

@@ -38,8 +38,8 @@ static long copy_out_stat(struct task *t, gva_t addr, const struct kstat *k)
         .st_ino = k->ino,
         .st_nlink = k->nlink,
         .st_mode = k->mode,
-        .st_uid = k->uid,
-        .st_gid = k->gid,
+        .st_uid = id_shown(t->cred->user_ns, ID_UID, k->uid),
+        .st_gid = id_shown(t->cred->user_ns, ID_GID, k->gid),
         .st_rdev = k->rdev,
         .st_size = (off_t)k->size,
         .st_blksize = k->blksize,
@@ -111,8 +111,8 @@ SYSCALL(statx)
         .stx_attributes = k.attributes,
         .stx_attributes_mask = k.attributes_mask,
         .stx_nlink = k.nlink,
-        .stx_uid = k.uid,
-        .stx_gid = k.gid,
+        .stx_uid = id_shown(t->cred->user_ns, ID_UID, k.uid),
+        .stx_gid = id_shown(t->cred->user_ns, ID_GID, k.gid),
         .stx_mode = (uint16_t)k.mode,
         .stx_ino = k.ino,
         .stx_size = k.size,
@@ -141,14 +141,15 @@ static const struct cred *real_cred(struct task *t)
     c->fsuid = c->uid;
     c->fsgid = c->gid;
     if (!(c->securebits & 4)) /* SECBIT_NO_SETUID_FIXUP */
-        c->cap_effective = c->uid == 0 ? c->cap_permitted : 0;
+        c->cap_effective = c->uid == id_in(c->user_ns, ID_UID, 0) ? c->cap_permitted : 0;
     return c;
 }
 
 static bool real_is_effective(const struct cred *c)
 {
     return c->uid == c->fsuid && c->gid == c->fsgid &&
-           (c->uid == 0 ? c->cap_effective == c->cap_permitted : c->cap_effective == 0);
+           (c->uid == id_in(c->user_ns, ID_UID, 0) ? c->cap_effective == c->cap_permitted
+                                                   : c->cap_effective == 0);
 }
 
 static long do_access(struct task *t, int dfd, gva_t path, int mode, int flags)

@@ -71,7 +71,11 @@ static long stat_out(struct task *t, int id, enum ipc_stat_how how, gva_t buf)
 {
     struct msqid_ds ds;
     long r = msg_stat(task_ipc_ns(t), t, id, how, &ds);
-    return r >= 0 && MM_COPY_OUT(t->mm, buf, &ds) ? -EFAULT : r;
+    if (r < 0)
+        return r;
+    ds.msg_lspid = pid_out(t, ds.msg_lspid);
+    ds.msg_lrpid = pid_out(t, ds.msg_lrpid);
+    return MM_COPY_OUT(t->mm, buf, &ds) ? -EFAULT : r;
 }
 
 static long set_in(struct task *t, int id, gva_t buf)

@@ -99,6 +99,12 @@ static long all_values(struct task *t, int id, bool set, gva_t buf)
     return r;
 }
 
+static long last_pid(struct task *t, int id, int num)
+{
+    long pid = sem_get_one(t, id, num, GETPID);
+    return pid > 0 ? pid_out(t, (pid_t)pid) : pid;
+}
+
 SYSCALL(semctl)
 {
     int id = ARG_INT(a, 0), num = ARG_INT(a, 1), cmd = ARG_INT(a, 2);
@@ -118,8 +124,9 @@ SYSCALL(semctl)
     case GETALL:
     case SETALL:
         return all_values(t, id, cmd == SETALL, arg);
-    case GETVAL:
     case GETPID:
+        return last_pid(t, id, num);
+    case GETVAL:
     case GETNCNT:
     case GETZCNT:
         return sem_get_one(t, id, num, cmd);

@@ -37,7 +37,11 @@ static long stat_out(struct task *t, int id, enum ipc_stat_how how, gva_t buf)
 {
     struct shmid_ds ds;
     long r = shm_stat(task_ipc_ns(t), t, id, how, &ds, NULL);
-    return r >= 0 && MM_COPY_OUT(t->mm, buf, &ds) ? -EFAULT : r;
+    if (r < 0)
+        return r;
+    ds.shm_cpid = pid_out(t, ds.shm_cpid);
+    ds.shm_lpid = pid_out(t, ds.shm_lpid);
+    return MM_COPY_OUT(t->mm, buf, &ds) ? -EFAULT : r;
 }
 
 static long set_in(struct task *t, int id, gva_t buf)

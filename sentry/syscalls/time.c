@@ -260,7 +260,7 @@ SYSCALL(clock_nanosleep)
 {
     clockid_t clock = ARG_INT(a, 0);
     bool absolute = a->a[1] & TIMER_ABSTIME;
-    if (clock < 0 && (clock & 4) && (~(clock >> 3) == 0 || ~(clock >> 3) == t->tid))
+    if (clock < 0 && (clock & 4) && (~(clock >> 3) == 0 || ~(clock >> 3) == t->own_tid))
         return -EINVAL;
     if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_MONOTONIC_RAW ||
         clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE)

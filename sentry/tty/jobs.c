@@ -210,7 +210,7 @@ long tty_get_group(struct tty *tty, struct task *t, bool master, unsigned cmd, u
             return -ENOTTY;
         if (cmd == TIOCGSID && !tty->session)
             return -ENOTTY;
-        nr = cmd == TIOCGSID ? tty->session->pid->nr : tty->foreground;
+        nr = pid_out_locked(t, cmd == TIOCGSID ? tty->session->pid->nr : tty->foreground);
     }
     return MM_COPY_OUT(t->mm, arg, &nr);
 }
@@ -228,12 +228,12 @@ long tty_set_group(struct tty *tty, struct task *t, uint64_t arg)
     MUTEX_GUARD(&t->kernel->tree_lock);
     if (controlling(t->tg) != tty)
         return -ENOTTY;
-    struct process_group *pg = pgrp_find(t->kernel, nr);
-    struct pid *pid = pid_lookup(t->kernel->pids, nr);
+    struct pid *pid = pid_lookup(task_pid_ns(t), nr);
     if (!pid)
         return -ESRCH;
+    struct process_group *pg = pid->pgrp;
     if (!pg || pg->session != t->tg->pgrp->session)
         return -EPERM;
-    tty->foreground = nr;
+    tty->foreground = pid->nr;
     return 0;
 }

@@ -62,7 +62,7 @@ int vfs_chmod(struct task *t, const struct path_ref *p, uint32_t mode)
     if (!inode_owner_or_capable(i, t->cred))
         return -EPERM;
     mode &= 07777;
-    if (mode & S_ISGID && !cred_in_group(t->cred, i->gid) && !task_capable(t, CAP_FSETID))
+    if (mode & S_ISGID && !cred_in_group(t->cred, i->gid) && !inode_capable(i, t->cred, CAP_FSETID))
         mode &= ~(uint32_t)S_ISGID;
     struct iattr a = {.valid = ATTR_MODE, .mode = mode};
     return vfs_setattr(t, p, &a);
@@ -72,7 +72,7 @@ int vfs_chmod(struct task *t, const struct path_ref *p, uint32_t mode)
 static bool may_chown(struct task *t, const struct inode *i, const struct iattr *a)
 {
     bool owner = i->uid == t->cred->fsuid;
-    if (task_capable(t, CAP_CHOWN))
+    if (inode_capable(i, t->cred, CAP_CHOWN))
         return true;
     if (a->valid & ATTR_UID && !(owner && a->uid == i->uid))
         return false;
@@ -156,7 +156,7 @@ int vfs_truncate_inode(struct task *t, struct inode *i, uint64_t size)
     struct timestamp now = vfs_now(i->sb);
     struct iattr a = {
         .valid = ATTR_SIZE | ATTR_MTIME | ATTR_CTIME, .size = size, .mtime = now, .ctime = now};
-    if (inode_strip_privs(i->mode) != i->mode && !(t && task_capable(t, CAP_FSETID))) {
+    if (inode_strip_privs(i->mode) != i->mode && !(t && inode_capable(i, t->cred, CAP_FSETID))) {
         a.valid |= ATTR_MODE;
         a.mode = inode_strip_privs(i->mode) & 07777;
     }

@@ -78,11 +78,12 @@ int vfs_create(struct kernel *k)
     v->anon_sb = anon_super(k, "anon_inodefs", ANON_INODE_FS_MAGIC);
     v->pipe_sb = anon_super(k, "pipefs", PIPEFS_MAGIC);
     v->sock_sb = anon_super(k, "sockfs", SOCKFS_MAGIC);
+    v->ns_sb = anon_super(k, "nsfs", NSFS_MAGIC);
     v->unix_names = unix_names_create();
-    if (!v->anon_sb || !v->pipe_sb || !v->sock_sb || !v->unix_names)
+    if (!v->anon_sb || !v->pipe_sb || !v->sock_sb || !v->ns_sb || !v->unix_names)
         return -ENOMEM;
     err = mount_alloc(v, v->anon_sb, v->anon_sb->root, 0, "anon_inodefs", &v->anon_mnt);
-    return err ? err : mount_ns_create(v, false, &v->root_ns);
+    return err ? err : mount_ns_create(v, false, NULL, &v->root_ns);
 }
 
 void vfs_destroy(struct vfs *v)
@@ -100,6 +101,8 @@ void vfs_destroy(struct vfs *v)
         super_put(v->pipe_sb);
     if (v->sock_sb)
         super_put(v->sock_sb);
+    if (v->ns_sb)
+        super_put(v->ns_sb);
     unix_names_destroy(v->unix_names);
     if (v->devpts)
         super_put(v->devpts);
@@ -147,7 +150,7 @@ static int boot_task(struct boot *b)
     struct mount *m = b->ns->root;
     struct path_ref root = {.mnt = m, .dentry = m->root};
     b->task.kernel = b->k;
-    b->task.cred = cred_create(NULL, 0, 0, NULL, 0);
+    b->task.cred = cred_create(b->k->user_ns, 0, 0, NULL, 0);
     b->task.fs = fs_context_create(&root, &root);
     return b->task.cred && b->task.fs ? 0 : -ENOMEM;
 }

@@ -111,6 +111,13 @@ void inode_put(struct inode *i)
     free(i);
 }
 
+bool inode_capable(const struct inode *i, const struct cred *cred, int cap)
+{
+    const struct user_ns *ns = cred->user_ns;
+    return cred_capable_here(cred, cap) && id_out(ns, ID_UID, i->uid) != ID_INVALID &&
+           id_out(ns, ID_GID, i->gid) != ID_INVALID;
+}
+
 void inode_init_owner(struct inode *i, const struct inode *dir, uint32_t mode,
                       const struct cred *cred)
 {
@@ -121,7 +128,7 @@ void inode_init_owner(struct inode *i, const struct inode *dir, uint32_t mode,
         if (S_ISDIR(mode))
             mode |= S_ISGID;
         else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) &&
-                 !cred_in_group(cred, i->gid) && !cred_capable(cred, CAP_FSETID))
+                 !cred_in_group(cred, i->gid) && !inode_capable(dir, cred, CAP_FSETID))
             mode &= ~(uint32_t)S_ISGID;
     }
     i->mode = mode;
@@ -138,14 +145,14 @@ int inode_permission_generic(struct inode *i, const struct cred *cred, int mask)
     if (((uint32_t)mask & ~bits) == 0)
         return 0;
     if (S_ISDIR(mode)) {
-        if (!(mask & MAY_WRITE) && cred_capable(cred, CAP_DAC_READ_SEARCH))
+        if (!(mask & MAY_WRITE) && inode_capable(i, cred, CAP_DAC_READ_SEARCH))
             return 0;
-        return cred_capable(cred, CAP_DAC_OVERRIDE) ? 0 : -EACCES;
+        return inode_capable(i, cred, CAP_DAC_OVERRIDE) ? 0 : -EACCES;
     }
-    if (mask == MAY_READ && cred_capable(cred, CAP_DAC_READ_SEARCH))
+    if (mask == MAY_READ && inode_capable(i, cred, CAP_DAC_READ_SEARCH))
         return 0;
     /* Nobody executes what nobody may execute. */
-    if ((!(mask & MAY_EXEC) || mode & 0111) && cred_capable(cred, CAP_DAC_OVERRIDE))
+    if ((!(mask & MAY_EXEC) || mode & 0111) && inode_capable(i, cred, CAP_DAC_OVERRIDE))
         return 0;
     return -EACCES;
 }
@@ -159,7 +166,7 @@ int inode_permission(struct inode *i, const struct cred *cred, int mask)
 
 bool inode_owner_or_capable(const struct inode *i, const struct cred *cred)
 {
-    return i->uid == cred->fsuid || cred_capable(cred, CAP_FOWNER);
+    return i->uid == cred->fsuid || inode_capable(i, cred, CAP_FOWNER);
 }
 
 void inode_fill_stat(struct inode *i, struct kstat *out)
@@ -228,7 +235,7 @@ int file_remove_privs(struct file *f)
     struct inode *i = f->inode;
     uint32_t mode = i->mode;
     if (!S_ISREG(mode) || inode_strip_privs(mode) == mode || !f->cred ||
-        cred_capable(f->cred, CAP_FSETID))
+        inode_capable(i, f->cred, CAP_FSETID))
         return 0;
     if (!i->ops->setattr)
         return 0;

@@ -238,12 +238,32 @@ void mount_unlink(struct mount *m)
 
 /* ---- namespaces ---- */
 
-int mount_ns_create(struct vfs *v, bool anonymous, struct mount_ns **out)
+static void mount_ns_destroy(struct ns_common *common)
+{
+    struct mount_ns *ns = container_of(common, struct mount_ns, common);
+    mount_ns_empty(ns);
+    {
+        MUTEX_GUARD(&ns->vfs->mount_lock);
+        list_del(&ns->link);
+    }
+    free(ns);
+}
+
+int mount_ns_create(struct vfs *v, bool anonymous, const struct cred *maker, struct mount_ns **out)
 {
     struct mount_ns *ns = calloc(1, sizeof *ns);
     if (!ns)
         return -ENOMEM;
-    ref_init(&ns->ref);
+    int err = 0;
+    if (!maker || anonymous)
+        ns_init_first(v->kernel, &ns->common, NS_MNT, mount_ns_destroy);
+    else
+        err =
+            ns_init(v->kernel, &ns->common, NS_MNT, maker->user_ns, maker->euid, mount_ns_destroy);
+    if (err) {
+        free(ns);
+        return err;
+    }
     ns->vfs = v;
     ns->anonymous = anonymous;
     list_init(&ns->link);
@@ -255,9 +275,19 @@ int mount_ns_create(struct vfs *v, bool anonymous, struct mount_ns **out)
     return 0;
 }
 
+struct ns_common *mount_ns_common(struct mount_ns *ns)
+{
+    return &ns->common;
+}
+
+struct mount_ns *mount_ns_of(struct ns_common *ns)
+{
+    return container_of(ns, struct mount_ns, common);
+}
+
 struct mount_ns *mount_ns_get(struct mount_ns *ns)
 {
-    ref_get(&ns->ref);
+    ns_get(&ns->common);
     return ns;
 }
 
@@ -270,14 +300,8 @@ void mount_ns_empty(struct mount_ns *ns)
 
 void mount_ns_put(struct mount_ns *ns)
 {
-    if (!ns || !ref_put(&ns->ref))
-        return;
-    mount_ns_empty(ns);
-    {
-        MUTEX_GUARD(&ns->vfs->mount_lock);
-        list_del(&ns->link);
-    }
-    free(ns);
+    if (ns)
+        ns_put(&ns->common);
 }
 
 /* The copy of m in the tree `copy`, which has the shape of the tree `from`. */
@@ -317,13 +341,14 @@ static void fs_context_stand(struct fs_context *fs, struct mount_ns *ns, struct 
     mount_ns_put(old);
 }
 
-int mount_ns_unshare(struct fs_context *fs, bool slave)
+int mount_ns_unshare(struct fs_context *fs, const struct cred *maker)
 {
     struct mount_ns *ns, *old = fs->ns;
     struct vfs *v = old->vfs;
     struct mount *copy = NULL;
     struct path_ref root = {0}, cwd = {0};
-    int err = mount_ns_create(v, false, &ns);
+    bool slave = maker->user_ns != old->common.owner;
+    int err = mount_ns_create(v, false, maker, &ns);
     if (err)
         return err;
     {
@@ -361,4 +386,24 @@ int mount_ns_enter(struct fs_context *fs, struct mount_ns *ns)
     }
     fs_context_stand(fs, mount_ns_get(ns), root, root);
     return 0;
+}
+
+bool vfs_is_chrooted(struct task *t)
+{
+    struct path_ref root;
+    {
+        MUTEX_GUARD(&t->fs->lock);
+        root = t->fs->root;
+        path_get(&root);
+    }
+    struct dcache *dc = t->kernel->vfs->dcache;
+    rwlock_read(&dc->lock);
+    struct mount *top = root.mnt->ns ? root.mnt->ns->root : NULL;
+    struct path_ref first = {.mnt = top, .dentry = top ? top->root : NULL};
+    if (top)
+        mount_cross_down(&first);
+    bool same = top && first.mnt == root.mnt && first.dentry == root.dentry;
+    rwlock_unlock(&dc->lock);
+    path_put(&root);
+    return !same;
 }

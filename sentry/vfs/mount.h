@@ -7,6 +7,7 @@
 #ifndef PICKET_SENTRY_VFS_MOUNT_H
 #define PICKET_SENTRY_VFS_MOUNT_H
 
+#include "sentry/kernel/ns_common.h"
 #include "sentry/vfs/vfs.h"
 #include <sys/mount.h>
 
@@ -17,14 +18,15 @@
  * anonymous one holds what open_tree and fsmount made, and belongs to one description.
  */
 struct mount_ns {
-    struct refcount ref;
+    struct ns_common common;
     struct vfs *vfs;
     struct mount *root;    /* NULL: empty. MOUNT */
     struct list_head link; /* vfs->mount_namespaces (MOUNT); not if anonymous */
     bool anonymous;
 };
 
-int mount_ns_create(struct vfs *v, bool anonymous, struct mount_ns **out);
+/* maker: whose privileges will count in it; NULL: the first one. 0, -ENOMEM, -ENOSPC. */
+int mount_ns_create(struct vfs *v, bool anonymous, const struct cred *maker, struct mount_ns **out);
 /* All mounts of ns go, without telling anybody's peers. */
 void mount_ns_empty(struct mount_ns *ns);
 

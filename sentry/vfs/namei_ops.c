@@ -23,7 +23,7 @@ static int may_delete(struct inode *dir, struct dentry *victim, const struct cre
         return err;
     struct inode *i = victim->inode;
     if (dir->mode & S_ISVTX && i->uid != cred->fsuid && dir->uid != cred->fsuid &&
-        !cred_capable(cred, CAP_FOWNER))
+        !inode_capable(i, cred, CAP_FOWNER))
         return -EPERM;
     if (want_dir && !S_ISDIR(i->mode))
         return -ENOTDIR;

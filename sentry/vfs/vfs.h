@@ -39,6 +39,7 @@ struct mount;
 struct file;
 struct super_block;
 struct mount_ns;
+struct ns_common;
 struct peer_group;
 struct fs_context;
 struct path_ref;
@@ -228,6 +229,9 @@ void inode_put(struct inode *i);
 void inode_init_owner(struct inode *i, const struct inode *dir, uint32_t mode,
                       const struct cred *cred);
 int inode_permission(struct inode *i, const struct cred *cred, int mask);
+/* Whether cred has a capability over i: in its own user namespace, where i's owner and group have
+ * ids as well. */
+bool inode_capable(const struct inode *i, const struct cred *cred, int cap);
 int inode_permission_generic(struct inode *i, const struct cred *cred, int mask);
 void inode_fill_stat(struct inode *i, struct kstat *out);
 /* Current time of the sandbox's realtime clock, for timestamps. */
@@ -303,9 +307,11 @@ struct mount {
 struct mount_ns *mount_ns_get(struct mount_ns *ns);
 void mount_ns_put(struct mount_ns *ns); /* NULL is harmless */
 /* Gives fs, which nobody shares, a copy of its namespace: root and working directory move to the
- * copies of their mounts. slave: the copy is to change nothing in the original (another user
- * namespace owns it). 0, -ENOMEM or -ENOSPC. */
-int mount_ns_unshare(struct fs_context *fs, bool slave);
+ * copies of their mounts. Where maker is in another user namespace than the original's, the copy
+ * changes nothing in the original (its mounts are slaves). 0, -ENOMEM or -ENOSPC. */
+int mount_ns_unshare(struct fs_context *fs, const struct cred *maker);
+struct ns_common *mount_ns_common(struct mount_ns *ns);
+struct mount_ns *mount_ns_of(struct ns_common *ns);
 /* setns(2): fs, which nobody shares, stands at the root of ns afterwards. */
 int mount_ns_enter(struct fs_context *fs, struct mount_ns *ns);
 
@@ -331,6 +337,9 @@ int vfs_getname(struct task *t, gva_t addr, unsigned flags, char **out);
 /* The path as seen from root, for getcwd and /proc: length with NUL; "(unreachable)" prefix and
  * " (deleted)" suffix as Linux. -ENAMETOOLONG. */
 int vfs_path_string(struct task *t, const struct path_ref *p, char *buf, size_t size);
+
+/* Whether t's root is not that of its mount namespace. */
+bool vfs_is_chrooted(struct task *t);
 
 int vfs_open(struct task *t, int dfd, const char *path, const struct open_how *how,
              struct file **out);
@@ -492,6 +501,7 @@ struct vfs {
     struct super_block *anon_sb; /* anonymous inodes */
     struct super_block *pipe_sb;
     struct super_block *sock_sb;
+    struct super_block *ns_sb;            /* fs/nsfs */
     struct unix_names *unix_names;        /* socket/unix */
     _Atomic int64_t files_in_flight;      /* in messages that nobody has read */
     struct mount *anon_mnt;               /* their mount, reachable by no walk */

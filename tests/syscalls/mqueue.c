@@ -546,7 +546,8 @@ CASE(mounted)
 {
     struct statfs sfs;
     struct stat st;
-    if (geteuid() != 0 || unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0) {
+    bool own = geteuid() == 0 && unshare(CLONE_NEWNS | CLONE_NEWIPC) == 0;
+    if (!own) {
         if (statfs("/dev/mqueue", &sfs) < 0 || sfs.f_type != 0x19800202)
             SKIP("may not mount, and nobody did");
     } else {
@@ -554,7 +555,7 @@ CASE(mounted)
         EXPECT_OK(mount("none", test_dir(), "tmpfs", 0, NULL));
     }
     char dir[512] = "/dev/mqueue", path[600];
-    if (statfs(dir, &sfs) < 0 || sfs.f_type != 0x19800202 || errno == ENOENT) {
+    if (own) { /* what /dev/mqueue shows are still the old namespace's */
         snprintf(dir, sizeof(dir), "%s", test_dir());
         EXPECT_OK(mount("none", dir, "mqueue", 0, NULL));
         EXPECT_OK(statfs(dir, &sfs));

@@ -18,6 +18,7 @@ static void setup(void)
     memset(&task, 0, sizeof task);
     ck_assert_int_eq(memory_file_create(&kernel.memory, 0, 0), 0);
     ck_assert_int_eq(clock_init(&kernel.clock, kernel.memory), 0);
+    ck_assert_int_eq(user_ns_boot(&kernel, 100), 0);
     ck_assert_int_eq(vfs_create(&kernel), 0);
     struct super_block *sb;
     ck_assert_int_eq(tmpfs_create(&kernel, 0755, 0, &sb), 0);
@@ -30,7 +31,7 @@ static void setup(void)
     mutex_init(&task.lock, LOCK_TASK_WAKE);
     task.kernel = group.kernel = &kernel;
     task.tg = &group;
-    task.cred = cred_create(NULL, 0, 0, NULL, 0);
+    task.cred = cred_create(kernel.user_ns, 0, 0, NULL, 0);
     struct mount *m = kernel.vfs->root_ns->root;
     struct path_ref root = {.mnt = m, .dentry = m->root};
     task.fs = fs_context_create(&root, &root);
@@ -44,6 +45,7 @@ static void teardown(void)
     fs_context_put(task.fs);
     cred_put(task.cred);
     vfs_destroy(kernel.vfs);
+    user_ns_put(kernel.user_ns);
     struct memory_file_stats st;
     memory_file_stats(kernel.memory, &st);
     clock_destroy(&kernel.clock, kernel.memory);
@@ -358,7 +360,7 @@ START_TEST(walk_permissions)
     ck_assert_int_eq(vfs_mkdir(&task, AT_FDCWD, "/closed", 0700), 0);
     ck_assert_int_eq(make("/closed/f"), 0);
     const struct cred *root = task.cred;
-    task.cred = cred_create(NULL, 1000, 1000, NULL, 0);
+    task.cred = cred_create(kernel.user_ns, 1000, 1000, NULL, 0);
     ck_assert(look("/open/f") > 0);
     ck_assert_int_eq(look("/closed/f"), -EACCES);
     ck_assert_int_eq(look("/closed/.."), -EACCES);

@@ -126,6 +126,7 @@ static long set_foreground(struct host_tty *tty, struct task *t, uint64_t arg)
         return -ENOTTY;
     if (pgid < 0)
         return -EINVAL;
+    pgid = pid_in(t, pgid);
     if (!group_in_session(t->kernel, pgid, sid))
         return -EPERM;
     mutex_lock(&tty->lock);
@@ -140,7 +141,8 @@ static long get_group(struct host_tty *tty, struct task *t, unsigned cmd, uint64
     tty_state(t->kernel, tty, &sid, &fg);
     if (thread_group_sid(t->tg) != sid)
         return -ENOTTY;
-    return MM_COPY_OUT(t->mm, arg, cmd == TIOCGSID ? &sid : &fg);
+    pid_t nr = pid_out(t, cmd == TIOCGSID ? sid : fg);
+    return MM_COPY_OUT(t->mm, arg, &nr);
 }
 
 static long set_controlling(struct host_tty *tty, struct task *t, uint64_t arg)

@@ -6,6 +6,7 @@
  */
 #include "base/range_set.h"
 #include "sentry/fs/mqueue/mqueue.h"
+#include "sentry/kernel/process.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +147,7 @@ static void notify(struct mqueue *q, const struct task *sender)
         info.si_signo = q->event.sigev_signo;
         info.si_code = SI_MESGQ;
         info.si_value = q->event.sigev_value;
-        info.si_pid = sender->tg->tgid;
+        info.si_pid = pid_nr_in(sender->tg->pid, tg->pid->ns);
         info.si_uid = sender->cred->uid;
         (void)signal_send_group(tg, info.si_signo, &info);
     }

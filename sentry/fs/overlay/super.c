@@ -57,7 +57,7 @@ static const struct super_ops ovl_super_ops = {
 static int make_root(struct ovl_super *os)
 {
     struct inode *root;
-    os->cred = cred_create(NULL, 0, 0, NULL, 0);
+    os->cred = cred_create(os->sb->kernel->user_ns, 0, 0, NULL, 0);
     if (!os->cred)
         return -ENOMEM;
     int err = tmpfs_new_inode(os->upper, NULL, S_IFCHR, 0, NULL, NULL, &os->whiteout);

@@ -3,6 +3,7 @@
  */
 #include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,40 +55,6 @@ static int show_task_path(struct pseudo_ctx *c, struct text *out)
     path_put(&p);
     return err;
 }
-
-/* ---- namespaces ---- */
-
-static int show_ns(struct pseudo_ctx *c, struct text *out)
-{
-    static const struct {
-        const char *name;
-        unsigned number;
-    } rows[] = {
-        {"time", 4026531834}, {"cgroup", 4026531835}, {"pid", 4026531836}, {"user", 4026531837},
-        {"uts", 4026531838},  {"ipc", 4026531839},    {"net", 4026531840}, {"mnt", 4026531841},
-    };
-    const char *name = c->node->row->name;
-    for (size_t k = 0; k < ARRAY_SIZE(rows); k++) {
-        size_t n = strlen(rows[k].name);
-        if (strncmp(name, rows[k].name, n) == 0) /* pid_for_children is pid */
-            text_add(out, "%s:[%u]", rows[k].name, rows[k].number);
-    }
-    return 0;
-}
-
-static const struct pseudo_row ns_rows[] = {
-    PSEUDO_LINK("cgroup", show_ns),
-    PSEUDO_LINK("ipc", show_ns),
-    PSEUDO_LINK("mnt", show_ns),
-    PSEUDO_LINK("net", show_ns),
-    PSEUDO_LINK("pid", show_ns),
-    PSEUDO_LINK("pid_for_children", show_ns),
-    PSEUDO_LINK("time", show_ns),
-    PSEUDO_LINK("time_for_children", show_ns),
-    PSEUDO_LINK("user", show_ns),
-    PSEUDO_LINK("uts", show_ns),
-    {.name = NULL},
-};
 
 /* ---- mounts ---- */
 
@@ -191,8 +158,9 @@ static int show_children(struct pseudo_ctx *c, struct text *out)
     struct kernel *k = c->k;
     for (struct thread_group *tg = thread_group_next(k, 1); tg;) {
         pid_t tgid = tg->tgid;
-        if (thread_group_ppid(tg) == c->node->tg->tgid)
-            text_add(out, "%d ", tgid);
+        pid_t nr = pid_nr_in(tg->pid, c->pid_ns);
+        if (nr && thread_group_ppid(tg) == c->node->tg->tgid)
+            text_add(out, "%d ", nr);
         thread_group_put(tg);
         tg = thread_group_next(k, tgid + 1);
     }
@@ -201,7 +169,6 @@ static int show_children(struct pseudo_ctx *c, struct text *out)
 
 static const char io_text[] = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\n"
                               "write_bytes: 0\ncancelled_write_bytes: 0\n";
-static const char id_map[] = "         0          0 4294967295\n";
 
 /* ---- threads ---- */
 
@@ -211,7 +178,7 @@ static const struct pseudo_row task_row = {
 static int find_task(struct pseudo_ctx *c, const char *name, struct pseudo_node *out)
 {
     int tid;
-    struct task *t = pseudo_number(name, &tid) ? task_find(c->k, tid) : NULL;
+    struct task *t = pseudo_number(name, &tid) ? task_find_in(c->k, c->pid_ns, tid) : NULL;
     if (!t)
         return -ENOENT;
     if (t->tg != c->node->tg) {
@@ -230,7 +197,7 @@ static bool next_task(struct pseudo_ctx *c, uint64_t from, struct pseudo_node *o
         return false;
     *out = (struct pseudo_node){.row = &task_row, .tg = thread_group_get(t->tg), .task = t};
     *number = (uint64_t)t->tid;
-    snprintf(name, 32, "%d", t->tid);
+    snprintf(name, 32, "%d", proc_nr(c, t->tid));
     return true;
 }
 
@@ -258,6 +225,12 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
         .name = n, .mode = S_IFREG | m, .show = s, .flags = PSEUDO_ACCESS                          \
     }
 
+#define ROW_MAP(n, k)                                                                              \
+    {                                                                                              \
+        .name = n, .mode = S_IFREG | 0644, .show = proc_pid_show_map, .store = proc_pid_store_map, \
+        .arg = (const void *)(uintptr_t)k                                                          \
+    }
+
 /* What processes and threads both have. */
 #define COMMON_ROWS                                                                                \
     ROW_PRIVATE("auxv", 0400, proc_pid_auxv), PSEUDO_CONST("cgroup", "0::/\n"),                    \
@@ -269,7 +242,7 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
          .mode = S_IFDIR | 0555,                                                                   \
          .names = &proc_fdinfo_names,                                                              \
          .flags = PSEUDO_ACCESS},                                                                  \
-        PSEUDO_CONST("gid_map", id_map),                                                           \
+        ROW_MAP("gid_map", ID_GID),                                                                \
         {.name = "io",                                                                             \
          .mode = S_IFREG | 0400,                                                                   \
          .show = pseudo_show_const,                                                                \
@@ -279,19 +252,23 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
         ROW_PRIVATE("maps", 0444, proc_pid_maps),                                                  \
         {.name = "mem", .mode = S_IFREG | 0600, .fops = &proc_mem_fops, .flags = PSEUDO_ATTACH},   \
         ROW_MOUNTS("mountinfo", 0444, MOUNTS_INFO), ROW_MOUNTS("mounts", 0444, MOUNTS_TAB),        \
-        {.name = "ns", .mode = S_IFDIR | 0511, .children = ns_rows, .flags = PSEUDO_ACCESS},       \
+        {.name = "ns", .mode = S_IFDIR | 0511, .children = proc_ns_rows, .flags = PSEUDO_ACCESS},  \
         PSEUDO_CONST("oom_adj", "0\n"), PSEUDO_CONST("oom_score", "0\n"),                          \
         {.name = "oom_score_adj",                                                                  \
          .mode = S_IFREG | 0644,                                                                   \
          .show = show_oom_adj,                                                                     \
          .store = store_oom_adj},                                                                  \
-        ROW_PRIVATE("personality", 0400, show_personality), PSEUDO_CONST("projid_map", id_map),    \
+        ROW_PRIVATE("personality", 0400, show_personality), ROW_MAP("projid_map", ID_PROJECT),     \
         ROW_PATH("root"), PSEUDO_FILE("schedstat", proc_pid_schedstat),                            \
-        PSEUDO_CONST("sessionid", "4294967295"), PSEUDO_CONST("setgroups", "allow\n"),             \
+        PSEUDO_CONST("sessionid", "4294967295"),                                                   \
+        {.name = "setgroups",                                                                      \
+         .mode = S_IFREG | 0644,                                                                   \
+         .show = proc_pid_show_setgroups,                                                          \
+         .store = proc_pid_store_setgroups},                                                       \
         ROW_PRIVATE("smaps", 0444, proc_pid_smaps),                                                \
         ROW_PRIVATE("smaps_rollup", 0444, proc_pid_smaps_rollup),                                  \
         PSEUDO_FILE("stat", proc_pid_stat), PSEUDO_FILE("statm", proc_pid_statm),                  \
-        PSEUDO_FILE("status", proc_pid_status), PSEUDO_CONST("uid_map", id_map),                   \
+        PSEUDO_FILE("status", proc_pid_status), ROW_MAP("uid_map", ID_UID),                        \
         PSEUDO_CONST("wchan", "0")
 
 const struct pseudo_row proc_task_rows[] = {

@@ -21,6 +21,10 @@ extern const struct pseudo_row proc_sysvipc_rows[]; /* sysvipc.c: /proc/sysvipc 
 struct thread_group *proc_dir_group(const struct file *f);
 /* The task that a node is about (any of the process's), referenced; NULL if it is gone. */
 struct task *proc_task(struct pseudo_ctx *c);
+/* A number of the first pid namespace as this proc shows it, or 0. */
+pid_t proc_nr(struct pseudo_ctx *c, pid_t nr);
+/* Whose ids a file shows: those of who opened it. */
+const struct user_ns *proc_user_ns(struct pseudo_ctx *c);
 /* Its memory, with a user; NULL if it has none. */
 struct mm *proc_mm(struct pseudo_ctx *c);
 
@@ -39,6 +43,12 @@ int proc_show_uptime(struct pseudo_ctx *c, struct text *out);
 int proc_show_loadavg(struct pseudo_ctx *c, struct text *out);
 int proc_show_version(struct pseudo_ctx *c, struct text *out);
 int proc_show_vmstat(struct pseudo_ctx *c, struct text *out);
+/* ns.c: /proc/PID/ns and the id maps */
+extern const struct pseudo_row proc_ns_rows[];
+int proc_pid_show_map(struct pseudo_ctx *c, struct text *out);
+int proc_pid_store_map(struct pseudo_ctx *c, const char *data, size_t n);
+int proc_pid_show_setgroups(struct pseudo_ctx *c, struct text *out);
+int proc_pid_store_setgroups(struct pseudo_ctx *c, const char *data, size_t n);
 /* status.c */
 int proc_pid_stat(struct pseudo_ctx *c, struct text *out);
 int proc_pid_status(struct pseudo_ctx *c, struct text *out);

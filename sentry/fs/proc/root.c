@@ -3,11 +3,11 @@
  */
 #include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include <errno.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 struct task *proc_task(struct pseudo_ctx *c)
@@ -15,6 +15,17 @@ struct task *proc_task(struct pseudo_ctx *c)
     if (c->node->task)
         return task_get(c->node->task);
     return c->node->tg ? thread_group_task(c->node->tg) : NULL;
+}
+
+pid_t proc_nr(struct pseudo_ctx *c, pid_t nr)
+{
+    return pid_number_in(c->k, c->pid_ns, nr);
+}
+
+const struct user_ns *proc_user_ns(struct pseudo_ctx *c)
+{
+    const struct cred *cred = c->file ? c->file->cred : c->reader ? c->reader->cred : NULL;
+    return cred ? cred->user_ns : c->k->user_ns;
 }
 
 struct mm *proc_mm(struct pseudo_ctx *c)
@@ -52,10 +63,10 @@ static int find_pid(struct pseudo_ctx *c, const char *name, struct pseudo_node *
     int pid;
     if (!pseudo_number(name, &pid))
         return -ENOENT;
-    struct thread_group *tg = thread_group_find(c->k, pid);
+    struct thread_group *tg = thread_group_find_in(c->k, c->pid_ns, pid);
     if (!tg) {
         /* A thread's id works as well, though no listing shows it. */
-        struct task *t = task_find(c->k, pid);
+        struct task *t = task_find_in(c->k, c->pid_ns, pid);
         if (!t)
             return -ENOENT;
         tg = thread_group_get(t->tg);
@@ -68,12 +79,14 @@ static int find_pid(struct pseudo_ctx *c, const char *name, struct pseudo_node *
 static bool next_pid(struct pseudo_ctx *c, uint64_t from, struct pseudo_node *out, char name[32],
                      uint64_t *number)
 {
-    struct thread_group *tg = from > INT32_MAX ? NULL : thread_group_next(c->k, (pid_t)from);
+    pid_t nr;
+    struct thread_group *tg =
+        from > INT32_MAX ? NULL : thread_group_next_in(c->k, c->pid_ns, (pid_t)from, &nr);
     if (!tg)
         return false;
     *out = (struct pseudo_node){.row = &pid_row, .tg = tg};
-    *number = (uint64_t)tg->tgid;
-    snprintf(name, 32, "%d", tg->tgid);
+    *number = (uint64_t)nr;
+    snprintf(name, 32, "%d", nr);
     return true;
 }
 
@@ -86,19 +99,27 @@ static const struct pseudo_names pid_names = {find_pid, next_pid, pid_valid};
 
 /* ---- links to the reader ---- */
 
+/* The reader's own number here: it may live where this proc does not look. */
+static pid_t reader_nr(struct pseudo_ctx *c)
+{
+    return c->reader ? pid_nr_in(c->reader->tg->pid, c->pid_ns) : 0;
+}
+
 static int show_self(struct pseudo_ctx *c, struct text *out)
 {
-    if (!c->reader)
+    pid_t nr = reader_nr(c);
+    if (!nr)
         return -ENOENT;
-    text_add(out, "%d", c->reader->tg->tgid);
+    text_add(out, "%d", nr);
     return 0;
 }
 
 static int show_thread_self(struct pseudo_ctx *c, struct text *out)
 {
-    if (!c->reader)
+    pid_t nr = reader_nr(c);
+    if (!nr)
         return -ENOENT;
-    text_add(out, "%d/task/%d", c->reader->tg->tgid, c->reader->tid);
+    text_add(out, "%d/task/%d", nr, pid_nr_in(c->reader->pid, c->pid_ns));
     return 0;
 }
 
@@ -147,7 +168,7 @@ static const struct pseudo_row root_row = {
 
 int procfs_create(struct kernel *k, struct super_block **out)
 {
-    if (getrandom(k->boot_id, sizeof(k->boot_id), 0) != (ssize_t)sizeof(k->boot_id))
-        return -EIO;
-    return pseudo_create(k, "proc", PROC_SUPER_MAGIC, &root_row, true, out);
+    struct task *t = task_current();
+    return pseudo_create(k, "proc", PROC_SUPER_MAGIC, &root_row, t ? task_pid_ns(t) : k->pid_ns,
+                         out);
 }

@@ -4,6 +4,7 @@
 #include "sentry/fs/hostfd/hostfd.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include "sentry/tty/tty.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -106,6 +107,11 @@ static int threads_of(struct task *t)
     return n;
 }
 
+static pid_t own_nr(struct pseudo_ctx *c, struct task *t)
+{
+    return proc_nr(c, c->node->task ? t->tid : t->tg->tgid);
+}
+
 static void put_stat(struct pseudo_ctx *c, struct task *t, struct text *out)
 {
     struct thread_group *tg = t->tg;
@@ -127,8 +133,9 @@ static void put_stat(struct pseudo_ctx *c, struct task *t, struct text *out)
         memset(&mi, 0, sizeof(mi));
     int64_t start = c->node->task ? t->start_time : tg->start_time;
     int rt = t->sched_priority, policy = t->sched_policy;
-    text_add(out, "%d (%s) %c %d %d %d %u %d 0", c->node->task ? t->tid : tg->tgid, comm,
-             task_state_char(t), thread_group_ppid(tg), thread_group_pgid(tg), sid, tty, fg);
+    text_add(out, "%d (%s) %c %d %d %d %u %d 0", own_nr(c, t), comm, task_state_char(t),
+             proc_nr(c, thread_group_ppid(tg)), proc_nr(c, thread_group_pgid(tg)), proc_nr(c, sid),
+             tty, fg > 0 ? proc_nr(c, fg) : fg);
     text_add(out, " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, u.minor, u.child_minor, u.major,
              u.child_major);
     text_add(out, " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, ticks(u.user), ticks(u.system),
@@ -196,19 +203,24 @@ static const char *state_name(char state)
     }
 }
 
-static void put_ids(struct task *t, struct text *out)
+static void put_ids(struct pseudo_ctx *pc, struct task *t, struct text *out)
 {
+    const struct user_ns *ns = proc_user_ns(pc);
     const struct cred *c = task_get_cred(t);
     if (!c)
         return;
-    text_add(out, "Uid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid);
-    text_add(out, "Gid:\t%u\t%u\t%u\t%u\n", c->gid, c->egid, c->sgid, c->fsgid);
+    text_add(out, "Uid:\t%u\t%u\t%u\t%u\n", id_shown(ns, ID_UID, c->uid),
+             id_shown(ns, ID_UID, c->euid), id_shown(ns, ID_UID, c->suid),
+             id_shown(ns, ID_UID, c->fsuid));
+    text_add(out, "Gid:\t%u\t%u\t%u\t%u\n", id_shown(ns, ID_GID, c->gid),
+             id_shown(ns, ID_GID, c->egid), id_shown(ns, ID_GID, c->sgid),
+             id_shown(ns, ID_GID, c->fsgid));
     struct fd_table *ft = task_get_files(t);
     text_add(out, "FDSize:\t%d\nGroups:\t", ft ? 64 : 0);
     if (ft)
         fd_table_put(ft);
     for (uint32_t k = 0; k < c->ngroups; k++)
-        text_add(out, "%u ", c->groups[k]);
+        text_add(out, "%u ", id_shown(ns, ID_GID, c->groups[k]));
     text_add(out, "\n");
     cred_put(c);
 }
@@ -287,12 +299,37 @@ static void put_cpus(struct pseudo_ctx *c, struct task *t, struct text *out)
     text_add(out, "\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
 }
 
+/* A number as it is in t's namespaces, from the one that this proc shows down. TASK_TREE held. */
+static void put_levels(struct pseudo_ctx *c, const char *name, const struct task *t,
+                       const struct pid *pid, struct text *out)
+{
+    text_add(out, "%s:", name);
+    for (int level = c->pid_ns->level; level <= t->pid->ns->level; level++) {
+        const struct pid_ns *ns = t->pid->ns;
+        while (ns->level > level)
+            ns = ns->parent;
+        text_add(out, "\t%d", pid ? pid_nr_in(pid, ns) : 0);
+    }
+    text_add(out, "\n");
+}
+
+static void put_numbers(struct pseudo_ctx *c, struct task *t, struct text *out)
+{
+    struct thread_group *tg = t->tg;
+    MUTEX_GUARD(&c->k->tree_lock);
+    const struct pid *pgrp = tg->pgrp ? tg->pgrp->pid : NULL;
+    const struct pid *session = pgrp ? tg->pgrp->session->pid : NULL;
+    put_levels(c, "NStgid", t, tg->pid, out);
+    put_levels(c, "NSpid", t, c->node->task ? t->pid : tg->pid, out);
+    put_levels(c, "NSpgid", t, pgrp, out);
+    put_levels(c, "NSsid", t, session, out);
+}
+
 static void put_status(struct pseudo_ctx *c, struct task *t, struct text *out)
 {
     struct thread_group *tg = t->tg;
     char comm[16], state = task_state_char(t);
     struct signals s;
-    pid_t pid = c->node->task ? t->tid : tg->tgid;
     get_comm(t, comm);
     get_signals(t, &s);
     struct fs_context *fs = task_get_fs(t);
@@ -302,10 +339,10 @@ static void put_status(struct pseudo_ctx *c, struct task *t, struct text *out)
         fs_context_put(fs);
     }
     text_add(out, "State:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
-             state, state_name(state), tg->tgid, pid, thread_group_ppid(tg), ptrace_tracer_tid(t));
-    put_ids(t, out);
-    text_add(out, "NStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", tg->tgid, pid,
-             thread_group_pgid(tg), thread_group_sid(tg));
+             state, state_name(state), proc_nr(c, tg->tgid), own_nr(c, t),
+             proc_nr(c, thread_group_ppid(tg)), proc_nr(c, ptrace_tracer_tid(t)));
+    put_ids(c, t, out);
+    put_numbers(c, t, out);
     put_memory(t, out);
     text_add(out, "Threads:\t%d\nSigQ:\t%u/%" PRIu64 "\n", threads_of(t), s.queued,
              task_rlimit(t, RLIMIT_SIGPENDING));

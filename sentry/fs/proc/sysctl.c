@@ -65,11 +65,13 @@ static int show_hostname(struct pseudo_ctx *c, struct text *out)
 
 static int store_hostname(struct pseudo_ctx *c, const char *data, size_t n)
 {
-    if (c->reader && !task_capable(c->reader, CAP_SYS_ADMIN))
-        return -EPERM;
     struct ns_set *set = reader_ns(c);
     if (!set)
         return -ESRCH;
+    if (c->reader && !task_capable_in(c->reader, set->uts->common.owner, CAP_SYS_ADMIN)) {
+        ns_set_put(set);
+        return -EPERM;
+    }
     if (n && data[n - 1] == '\n')
         n--;
     {

@@ -4,6 +4,7 @@
 #include "sentry/fs/pseudo/pseudo.h"
 #include "sentry/kernel/cred.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -34,6 +35,7 @@ void pseudo_ctx_init(struct pseudo_ctx *c, struct inode *i, struct task *reader)
         .k = i->sb->kernel,
         .reader = reader ? reader : task_current(),
         .node = pseudo_node(i),
+        .pid_ns = i->sb->priv,
     };
 }
 
@@ -488,15 +490,29 @@ static int pseudo_statfs(struct super_block *sb, struct statfs *out)
     return 0;
 }
 
-static const struct super_ops pseudo_super_ops = {.statfs = pseudo_statfs};
+static void pseudo_destroy(struct super_block *sb)
+{
+    struct pid_ns *ns = sb->priv;
+    if (ns)
+        ns_put(&ns->common);
+}
+
+static const struct super_ops pseudo_super_ops = {
+    .statfs = pseudo_statfs,
+    .destroy = pseudo_destroy,
+};
 
 int pseudo_create(struct kernel *k, const char *type, uint64_t magic, const struct pseudo_row *root,
-                  bool volatile_names, struct super_block **out)
+                  struct pid_ns *pid_ns, struct super_block **out)
 {
-    struct super_block *sb = super_create(k, type, magic, &pseudo_super_ops, NULL);
-    if (!sb)
+    struct super_block *sb =
+        super_create(k, type, magic, &pseudo_super_ops, pid_ns ? pid_ns_get(pid_ns) : NULL);
+    if (!sb) {
+        if (pid_ns)
+            ns_put(&pid_ns->common);
         return -ENOMEM;
-    sb->no_dentry_cache = volatile_names;
+    }
+    sb->no_dentry_cache = pid_ns != NULL;
     struct pseudo_node node = {.row = root};
     struct inode *i;
     int err = make_inode(sb, &node, &i);

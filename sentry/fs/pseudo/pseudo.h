@@ -38,6 +38,7 @@ struct pseudo_ctx {
     struct task *reader; /* who looks, or NULL */
     const struct pseudo_node *node;
     const struct file *file; /* that is being read or written, or NULL */
+    struct pid_ns *pid_ns;   /* proc: whose processes it shows */
 };
 
 struct pseudo_names {
@@ -90,9 +91,10 @@ int pseudo_show_const(struct pseudo_ctx *c, struct text *out);
         .name = n, .mode = S_IFLNK | 0777, .show = s                                               \
     }
 
-/* A super block whose root is `root`. volatile_names: dentries are not kept (proc). */
+/* A super block whose root is `root`. pid_ns: NULL, or that of pseudo_ctx (a reference is taken);
+ * then dentries are not kept, for processes come and go. */
 int pseudo_create(struct kernel *k, const char *type, uint64_t magic, const struct pseudo_row *root,
-                  bool volatile_names, struct super_block **out);
+                  struct pid_ns *pid_ns, struct super_block **out);
 /* The context of an inode's functions. */
 void pseudo_ctx_init(struct pseudo_ctx *c, struct inode *i, struct task *reader);
 /* The node behind an inode of a pseudo file system. */

@@ -216,5 +216,5 @@ static const struct pseudo_row root_row = {
 
 int sysfs_create(struct kernel *k, struct super_block **out)
 {
-    return pseudo_create(k, "sysfs", SYSFS_MAGIC, &root_row, false, out);
+    return pseudo_create(k, "sysfs", SYSFS_MAGIC, &root_row, NULL, out);
 }

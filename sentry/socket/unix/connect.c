@@ -467,9 +467,10 @@ static int unix_getsockopt(struct socket *sock, int level, int name, void *val, 
         plain = false;
     }
     mutex_unlock(&sock->lock);
-    if (name == SO_PEERCRED)
+    if (name == SO_PEERCRED) {
+        cred = socket_cred_out(task_current(), &cred);
         err = give(val, len, &cred, sizeof cred);
-    else if (plain)
+    } else if (plain)
         err = give(val, len, &value, sizeof value);
     else
         err = socket_getsockopt(sock, name, val, len);
