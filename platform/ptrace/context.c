@@ -16,10 +16,12 @@
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +41,7 @@ static void drop_stub(struct ptrace_context *c, bool last)
         stub_thread_recycle(c->host, c->stub);
     }
     c->stub = NULL;
+    c->seen_valid = false;
 }
 
 static enum switch_reason stub_died(struct ptrace_context *c)
@@ -47,6 +50,7 @@ static enum switch_reason stub_died(struct ptrace_context *c)
     placement_detach(&c->platform->placement, &c->host->placed, &c->stub->cpu);
     stub_thread_died(c->stub);
     c->stub = NULL;
+    c->seen_valid = false;
     return SWITCH_DEAD;
 }
 
@@ -99,10 +103,40 @@ static int load_fpu(struct ptrace_context *c, struct arch_context *ac)
     return err;
 }
 
-/* Puts ac's general registers into the stopped thread. The host must not take it for a thread in a
- * system call: it would restart those that return -ERESTART*. */
+/* Values that the host takes for "restart this call", where it thinks that there was one. */
+static bool looks_like_restart(uint64_t rax)
+{
+    return rax >= (uint64_t)-516 && rax <= (uint64_t)-512;
+}
+
+#define REGS_EQUAL(a, b, from, to)                                                                 \
+    (memcmp(&(a)->from, &(b)->from,                                                                \
+            offsetof(struct user_regs_struct, to) - offsetof(struct user_regs_struct, from)) == 0)
+
+/* Whether the stopped thread has these registers already, but for rax. */
+static bool has_registers(const struct ptrace_context *c, const struct user_regs_struct *regs)
+{
+    const struct user_regs_struct *has = &c->seen;
+    return c->seen_valid && REGS_EQUAL(has, regs, r15, rax) &&
+           REGS_EQUAL(has, regs, rcx, orig_rax) && REGS_EQUAL(has, regs, rip, gs) &&
+           has->gs == regs->gs;
+}
+
+/*
+ * Puts ac's general registers into the stopped thread. The host must not take it for a thread in a
+ * system call: it would restart those that return -ERESTART*. After most stops rax alone is new,
+ * and to write one register costs half of what it costs to write all.
+ */
 static int load_registers(struct ptrace_context *c, struct arch_context *ac)
 {
+    if (likely(has_registers(c, &ac->regs) && !looks_like_restart(ac->regs.rax))) {
+        if (ac->regs.rax == c->seen.rax)
+            return 0;
+        return ptrace(PTRACE_POKEUSER, c->stub->tid, offsetof(struct user, regs.rax),
+                      ac->regs.rax) < 0
+                   ? -errno
+                   : 0;
+    }
     unsigned long orig_rax = ac->regs.orig_rax;
     ac->regs.orig_rax = (unsigned long)-1;
     long ret = ptrace(PTRACE_SETREGS, c->stub->tid, NULL, &ac->regs);
@@ -146,6 +180,7 @@ static enum switch_reason context_run(struct context *base, struct address_space
     ac->fpu_valid = false;
     if (!err)
         err = load_registers(c, ac);
+    c->seen_valid = false;
     if (unlikely(err))
         return not_loaded(c, err, ev);
 
@@ -165,9 +200,15 @@ static enum switch_reason context_run(struct context *base, struct address_space
             return stub_died(c);
         }
         if (likely(WSTOPSIG(status) == (SIGTRAP | 0x80) && ac->regs.rcx == ac->regs.rip &&
-                   ac->regs.cs == 0x33))
+                   ac->regs.cs == 0x33)) {
+            c->seen = ac->regs;
+            c->seen_valid = true;
             return SWITCH_SYSCALL;
+        }
+        c->seen = ac->regs;
         reason = ptrace_decode_stop(c, status, ac, ev);
+        c->seen_valid = (reason == SWITCH_FAULT || reason == SWITCH_SIGNAL) &&
+                        c->seen.orig_rax == (unsigned long)-1;
     } while (reason == SWITCH_NOTHING);
     return reason == SWITCH_DEAD ? stub_died(c) : reason;
 }

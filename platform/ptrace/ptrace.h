@@ -108,6 +108,8 @@ struct ptrace_context {
     struct ptrace_platform *platform;
     struct host_thread *host;
     struct stub_thread *stub;    /* NULL: none yet, or dead */
+    struct user_regs_struct seen; /* what the stopped thread has, if seen_valid */
+    bool seen_valid;
     _Atomic bool kicked;         /* interrupt() was called and no run has said so yet */
     _Atomic pid_t running;       /* the thread that a kick must signal, or 0 */
     _Atomic pid_t process;       /* and its process */
