@@ -94,13 +94,16 @@ void batch_unmap(struct batch *b, gva_t start, gva_t end)
         batch_new(b, AS_UNMAP, start, end);
 }
 
-void batch_protect(struct batch *b, gva_t start, gva_t end, access_t perms)
+void batch_protect(struct batch *b, gva_t start, gva_t end, access_t was, access_t perms)
 {
     struct as_op *op = batch_tail(b, AS_PROTECT, start);
-    if (op && op->perms == perms)
+    if (op && op->perms == perms && op->was == was) {
         op->ar.end = end;
-    else
-        batch_new(b, AS_PROTECT, start, end)->perms = perms;
+        return;
+    }
+    op = batch_new(b, AS_PROTECT, start, end);
+    op->was = was;
+    op->perms = perms;
 }
 
 void batch_put(struct batch *b, struct memmap_file *file, struct file_range fr)

@@ -95,12 +95,12 @@ static void fork_protect_parent(struct mm *mm, struct vma *v, struct pma *p, str
     if (!p->is_private || p->need_cow)
         return;
     p->need_cow = true;
-    access_t e = pma_effective(v, p);
-    if (e == p->effective)
+    access_t was = p->effective, e = pma_effective(v, p);
+    if (e == was)
         return;
     p->effective = e;
     if (pma_pushed(mm, p))
-        batch_protect(b, p->node.start, p->node.end, e);
+        batch_protect(b, p->node.start, p->node.end, was, e);
 }
 
 static int fork_pmas_of(struct mm *mm, struct mm *child, struct vma *v, struct batch *b)

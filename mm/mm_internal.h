@@ -260,7 +260,8 @@ void batch_init(struct batch *b, struct mm *mm);
 /* Shows p's pages in [start, end), a part of p, and marks all of p as pushed. */
 void batch_map(struct batch *b, struct pma *p, gva_t start, gva_t end, unsigned how);
 void batch_unmap(struct batch *b, gva_t start, gva_t end);
-void batch_protect(struct batch *b, gva_t start, gva_t end, access_t perms);
+/* All that is shown of it allowed `was` so far. */
+void batch_protect(struct batch *b, gva_t start, gva_t end, access_t was, access_t perms);
 /* Drops the references after the operations before it are done. */
 void batch_put(struct batch *b, struct memmap_file *file, struct file_range fr);
 /* Whether an operation of the pending ones shows addr. */

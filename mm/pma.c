@@ -111,14 +111,14 @@ void pma_remove(struct mm *mm, gva_t start, gva_t end, struct batch *b)
 void pma_update(struct mm *mm, struct vma *v, gva_t start, gva_t end, struct batch *b)
 {
     for (struct pma *p = pma_lower_bound(mm, start); p && p->node.start < end; p = pma_next(p)) {
-        access_t e = pma_effective(v, p);
-        if (e == p->effective)
+        access_t was = p->effective, e = pma_effective(v, p);
+        if (e == was)
             continue;
         p->effective = e;
         if (!pma_pushed(mm, p))
             continue;
         if (e) {
-            batch_protect(b, p->node.start, p->node.end, e);
+            batch_protect(b, p->node.start, p->node.end, was, e);
         } else {
             batch_unmap(b, p->node.start, p->node.end);
             p->pushed = 0;

@@ -50,6 +50,7 @@ struct as_op {
     struct memmap_file *file;
     uint64_t offset;
     access_t perms; /* AS_MAP, AS_PROTECT (may be empty: no access) */
+    access_t was;   /* AS_PROTECT: what all that is mapped of ar has allowed so far */
     bool precommit; /* AS_MAP: the host's page tables should be filled now */
     bool huge; /* AS_MAP: ask the host for 2 MiB pages; address and offset are in step for them */
 };

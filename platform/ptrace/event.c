@@ -17,6 +17,7 @@
 
 #define VSYSCALL_PAGE 0xffffffffff600000ul
 #define MAX_INSTRUCTION 15
+#define MAX_BUS_RETRIES 4
 
 /* One word of the stopped thread's memory, whatever its protection. */
 static bool peek(struct ptrace_context *c, gva_t addr, uint64_t *word)
@@ -111,6 +112,29 @@ static enum switch_reason segv(struct ptrace_context *c, struct arch_context *ac
     return SWITCH_FAULT;
 }
 
+/*
+ * A write to a page that guard.c has closed: a fault, also if it was opened since, for then mm
+ * shows it once more. Or guard.c had closed it and no longer guards it: the access must be tried
+ * again. Or the host has no page to show: then it fails again.
+ */
+static enum switch_reason bus(struct ptrace_context *c, const struct arch_context *ac,
+                              struct switch_event *ev)
+{
+    ev->addr = (gva_t)ev->info.si_addr;
+    if (ev->info.si_code != BUS_ADRERR || atomic_load(&c->stub->process->uffd) < 0)
+        return SWITCH_SIGNAL;
+    ev->access = ACCESS_WRITE;
+    if (guard_has(c->stub->process, ev->addr))
+        return SWITCH_FAULT;
+    uint64_t stop = atomic_load_explicit(&c->host->placed.stops, memory_order_relaxed);
+    bool again = c->bus_rip == ac->regs.rip && c->bus_addr == ev->addr && stop == c->bus_stop + 1;
+    c->bus_rip = ac->regs.rip;
+    c->bus_addr = ev->addr;
+    c->bus_stop = stop;
+    c->bus_count = again ? c->bus_count + 1 : 0;
+    return c->bus_count < MAX_BUS_RETRIES ? SWITCH_NOTHING : SWITCH_SIGNAL;
+}
+
 static enum switch_reason signal_stop(struct ptrace_context *c, struct arch_context *ac,
                                       struct switch_event *ev)
 {
@@ -126,8 +150,7 @@ static enum switch_reason signal_stop(struct ptrace_context *c, struct arch_cont
     case SIGSEGV:
         return segv(c, ac, ev);
     case SIGBUS:
-        ev->addr = (gva_t)ev->info.si_addr;
-        return SWITCH_SIGNAL;
+        return bus(c, ac, ev);
     case SIGFPE:
     case SIGILL:
     case SIGTRAP:

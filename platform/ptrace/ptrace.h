@@ -58,6 +58,12 @@ struct stub_page {
     struct stub_op ops[STUB_MAX_OPS];
 };
 
+/* The part of an address space whose protection the sentry changes itself: see guard.c. */
+struct guard {
+    struct range_set ranges; /* guarded_range */
+    struct addr_range recent[16];
+};
+
 struct stub_process {
     struct ptrace_platform *platform;
     struct refcount ref;
@@ -65,6 +71,8 @@ struct stub_process {
     pid_t pid; /* also the keeper's tid */
     int pidfd;
     int event_fd;
+    _Atomic int uffd;           /* see guard.c; -1: none yet; changes under lock */
+    struct guard guard;         /* under lock */
     uint32_t slot;              /* which command page */
     struct stub_page *page;     /* under lock */
     int cpu;                    /* where the keeper is pinned, or -1; under lock */
@@ -107,7 +115,7 @@ struct ptrace_context {
     struct context base;
     struct ptrace_platform *platform;
     struct host_thread *host;
-    struct stub_thread *stub;    /* NULL: none yet, or dead */
+    struct stub_thread *stub;     /* NULL: none yet, or dead */
     struct user_regs_struct seen; /* what the stopped thread has, if seen_valid */
     bool seen_valid;
     _Atomic bool kicked;         /* interrupt() was called and no run has said so yet */
@@ -118,6 +126,9 @@ struct ptrace_context {
     uint64_t cpu_seen, cpu_used; /* ns: what it had used when we last looked; what is ours */
     gva_t guess_rip, guess_addr; /* the last fault that was a guess, and the guess */
     access_t guess;
+    gva_t bus_rip, bus_addr; /* the last SIGBUS, at which stop, and how often in a row */
+    uint64_t bus_stop;
+    int bus_count;
 };
 
 struct ptrace_platform {
@@ -129,6 +140,7 @@ struct ptrace_platform {
     uint32_t slots_used; /* slots at and above were never handed out; under lock */
     int report_fd;       /* memfd whose position carries results */
     struct mutex report_lock;
+    _Atomic bool no_uffd;    /* the host lets nobody have a userfaultfd */
     size_t host_xstate_size; /* what PTRACE_SETREGSET insists on */
     void *initial_xstate;
 
@@ -188,8 +200,27 @@ void stub_process_put(struct stub_process *sp);
 /* The keeper does the first n ops of the page. 0, -errno of the first that failed, or -ESRCH.
  * sp->lock held. */
 int stub_process_run(struct stub_process *sp, size_t n);
-/* As above, for one clone() op that reports; *result is what it returned. sp->lock held. */
-int stub_process_clone(struct stub_process *sp, const struct stub_op *op, pid_t *result);
+/* As above, for one op that reports; *result is what it returned. sp->lock held. */
+int stub_process_report(struct stub_process *sp, const struct stub_op *op, int *result);
+
+/*
+ * guard.c. sp->lock held, but for the last.
+ *
+ * Does an AS_PROTECT that only gives or takes the right to write, if it can be done without the
+ * keeper. False: the keeper must do it. `alone`: it is all there is to do, and the keeper's page
+ * is free.
+ */
+bool guard_protect(struct stub_process *sp, const struct as_op *op, bool alone);
+/* Whether any of it is guarded. */
+bool guard_covers(const struct stub_process *sp, struct addr_range ar);
+/* It is, or will be, mapped anew or unmapped. 0 or -ENOMEM. */
+int guard_forget(struct stub_process *sp, uint64_t start, uint64_t end);
+/* Its mapping has the protection that it is to have: nothing is closed any more. 0 or -ENOMEM. */
+int guard_open(struct stub_process *sp, uint64_t start, uint64_t end);
+/* Nothing is mapped. */
+void guard_clear(struct stub_process *sp);
+/* Whether a write to addr may fail because of us. sp->lock not held. */
+bool guard_has(struct stub_process *sp, gva_t addr);
 
 /* space.c */
 int ptrace_new_address_space(struct platform *base, struct address_space **out);

@@ -86,6 +86,8 @@ static int mapped_remove(struct range_set *s, uint64_t start, uint64_t end)
 struct batch {
     struct ptrace_space *space;
     size_t n;
+    bool alone;                /* there is only one operation */
+    struct addr_range touched; /* all that the n calls touch is within */
 };
 
 static int batch_flush(struct batch *b)
@@ -112,6 +114,9 @@ static bool batch_extend(struct stub_op *last, const struct stub_op *op)
 static int batch_add(struct batch *b, const struct stub_op *op)
 {
     struct stub_op *ops = b->space->process->page->ops;
+    uint64_t start = op->args[0], end = start + op->args[1];
+    b->touched.start = b->n ? MIN(b->touched.start, start) : start;
+    b->touched.end = b->n ? MAX(b->touched.end, end) : end;
     if (b->n > 0 && batch_extend(&ops[b->n - 1], op))
         return 0;
     if (b->n == STUB_MAX_OPS) {
@@ -139,7 +144,9 @@ static int add_advice(struct batch *b, struct addr_range ar, int advice)
 
 static int add_map(struct batch *b, const struct as_op *op)
 {
-    int err = mapped_add(&b->space->mapped, op->ar.start, op->ar.end);
+    int err = guard_forget(b->space->process, op->ar.start, op->ar.end);
+    if (!err)
+        err = mapped_add(&b->space->mapped, op->ar.start, op->ar.end);
     if (err)
         return err;
     bool populate = op->precommit && !op->huge;
@@ -182,10 +189,36 @@ static int add_unmap(struct batch *b, struct addr_range ar)
                               : after                        ? range_node_prev(after)
                                                              : range_set_last(mapped);
     uint64_t start = MAX(first->start, ar.start), end = MIN(last->end, ar.end);
-    int err = mapped_remove(mapped, start, end);
+    int err = guard_forget(b->space->process, start, end);
+    if (!err)
+        err = mapped_remove(mapped, start, end);
     if (err)
         return err;
     return batch_add(b, &(struct stub_op){.nr = SYS_munmap, .args = {start, end - start}});
+}
+
+/* Whether all of the range is mapped. */
+static bool is_mapped(struct batch *b, struct addr_range ar)
+{
+    const struct range_node *n = range_set_find(&b->space->mapped, ar.start);
+    return n && n->end >= ar.end;
+}
+
+static int add_protect(struct batch *b, const struct as_op *op)
+{
+    struct stub_process *sp = b->space->process;
+    int err = 0;
+    if ((op->perms ^ op->was) == ACCESS_WRITE && is_mapped(b, op->ar)) {
+        if (b->n > 0 && op->ar.start < b->touched.end && b->touched.start < op->ar.end)
+            err = batch_flush(b);
+        if (err || guard_protect(sp, op, b->alone))
+            return err;
+    }
+    err = add_pieces(b, op->ar, SYS_mprotect, prot_of(op->perms));
+    if (err || likely(!guard_covers(sp, op->ar)))
+        return err;
+    err = batch_flush(b);
+    return err ? err : guard_open(sp, op->ar.start, op->ar.end);
 }
 
 static int add_op(struct batch *b, const struct as_op *op)
@@ -194,9 +227,7 @@ static int add_op(struct batch *b, const struct as_op *op)
     case AS_MAP:
         return add_map(b, op);
     case AS_PROTECT:
-        if (op->perms)
-            return add_pieces(b, op->ar, SYS_mprotect, prot_of(op->perms));
-        return add_unmap(b, op->ar);
+        return op->perms ? add_protect(b, op) : add_unmap(b, op->ar);
     case AS_UNMAP:
         return add_unmap(b, op->ar);
     }
@@ -208,6 +239,7 @@ static int unmap_everything(struct ptrace_space *s)
 {
     struct stub_process *sp = s->process;
     mapped_clear(&s->mapped);
+    guard_clear(sp);
     sp->page->ops[0] = (struct stub_op){.nr = SYS_munmap, .args = {0, STUB_CODE}};
     return stub_process_run(sp, 1);
 }
@@ -216,7 +248,7 @@ static int space_apply(struct address_space *as, const struct as_op *ops, size_t
 {
     struct ptrace_space *s = container_of(as, struct ptrace_space, base);
     MUTEX_GUARD(&s->process->lock);
-    struct batch b = {.space = s};
+    struct batch b = {.space = s, .alone = n == 1};
     int err = 0;
     for (size_t i = 0; i < n && !err; i++) {
         if (ops[i].ar.start >= ops[i].ar.end || ops[i].ar.end > STUB_CODE)

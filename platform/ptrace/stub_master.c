@@ -46,6 +46,7 @@ static const struct sock_filter stub_filter[] = {
     ALLOW(SYS_mmap),
     ALLOW(SYS_munmap),
     ALLOW(SYS_mprotect),
+    ALLOW(SYS_userfaultfd),
     ALLOW(SYS_madvise),
     ALLOW(SYS_write),
     ALLOW(SYS_lseek),

@@ -52,6 +52,7 @@ void stub_process_put(struct stub_process *sp)
 {
     if (!ref_put(&sp->ref))
         return;
+    guard_clear(sp);
     mutex_destroy(&sp->lock);
     free(sp);
 }
@@ -76,9 +77,11 @@ static int stub_process_alloc(struct ptrace_platform *p, struct stub_process **o
     }
     sp->platform = p;
     sp->pidfd = -1;
+    sp->uffd = -1;
     sp->cpu = -1;
     ref_init(&sp->ref);
     mutex_init(&sp->lock, LOCK_PLATFORM);
+    range_set_init(&sp->guard.ranges);
     list_init(&sp->threads);
     list_init(&sp->pool_link);
     sp->page = slot_page(p, sp->slot);
@@ -94,6 +97,8 @@ static void stub_process_free(struct stub_process *sp)
     struct ptrace_platform *p = sp->platform;
     if (sp->pidfd >= 0)
         close(sp->pidfd);
+    if (sp->uffd >= 0)
+        close(sp->uffd);
     close(sp->event_fd);
     slot_put(p, sp->slot);
     stub_process_put(sp);
@@ -254,7 +259,7 @@ int stub_process_run(struct stub_process *sp, size_t n)
     return 1 - (int)answer;
 }
 
-int stub_process_clone(struct stub_process *sp, const struct stub_op *op, pid_t *result)
+int stub_process_report(struct stub_process *sp, const struct stub_op *op, int *result)
 {
     struct ptrace_platform *p = sp->platform;
     MUTEX_GUARD(&p->report_lock);
@@ -262,7 +267,7 @@ int stub_process_clone(struct stub_process *sp, const struct stub_op *op, pid_t 
     int err = stub_process_run(sp, 1);
     if (err)
         return err;
-    *result = (pid_t)lseek(p->report_fd, 0, SEEK_CUR);
+    *result = (int)lseek(p->report_fd, 0, SEEK_CUR);
     return 0;
 }
 
@@ -308,7 +313,7 @@ static int master_fork(struct ptrace_platform *p, struct stub_process *child)
     };
     struct stub_process *master = stub_process_master(p);
     mutex_lock(&master->lock);
-    int err = stub_process_clone(master, &op, &child->pid);
+    int err = stub_process_report(master, &op, &child->pid);
     child->cpu = master->cpu;
     mutex_unlock(&master->lock);
     stub_process_put(master);

@@ -155,7 +155,7 @@ static int stub_thread_create(struct stub_process *sp, struct stub_thread **out)
     if (!st)
         return -ENOMEM;
     MUTEX_GUARD(&sp->lock);
-    int err = stub_process_clone(sp, &op, &st->tid);
+    int err = stub_process_report(sp, &op, &st->tid);
     if (!err)
         err = seize(st->tid);
     if (err) {

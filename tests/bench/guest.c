@@ -285,6 +285,42 @@ static double bench_yield_8(void)
     return (double)(now_ns() - start) / 1e6;
 }
 
+/* Eight threads that compute in phases, a millisecond each, and wait for each other as OpenMP's
+ * threads do: looking at a counter, and yielding the CPU between looks. */
+#define TEAM 8
+#define PHASES 40
+static _Atomic int arrived, phase;
+static void spin_barrier(void)
+{
+    int now = atomic_load(&phase);
+    if (atomic_fetch_add(&arrived, 1) == TEAM - 1) {
+        atomic_store(&arrived, 0);
+        atomic_store(&phase, now + 1);
+        return;
+    }
+    while (atomic_load(&phase) == now)
+        sched_yield();
+}
+static void *team_member(void *arg)
+{
+    for (int i = 0; i < PHASES; i++) {
+        for (volatile int k = 0; k < 700000; k++)
+            ;
+        spin_barrier();
+    }
+    return arg;
+}
+static double bench_spin_barrier(void)
+{
+    pthread_t th[TEAM];
+    int64_t start = now_ns();
+    for (int i = 0; i < TEAM; i++)
+        check(pthread_create(&th[i], NULL, team_member, NULL) == 0, "pthread_create");
+    for (int i = 0; i < TEAM; i++)
+        pthread_join(th[i], NULL);
+    return (double)(now_ns() - start) / 1e6;
+}
+
 /* ---- memory ---- */
 
 static double bench_touch_256m(void)
@@ -566,6 +602,7 @@ static const struct row {
     {"fork-exec-wait", "us", bench_fork_exec},
     {"thread-create-join", "us", bench_thread},
     {"yield-8-threads", "ms", bench_yield_8},
+    {"spin-barrier-8", "ms", bench_spin_barrier},
     {"touch-256M-page", "ns", bench_touch_256m},
     {"fault-mapped", "ns", bench_fault_mapped},
     {"fault-fresh", "ns", bench_fault_fresh},

@@ -87,9 +87,12 @@ static void fault_map_run_unmap(void)
 
 static void protect(void)
 {
-    static access_t perms = ACCESS_READ;
+    static access_t perms = ACCESS_READ | ACCESS_WRITE;
     perms ^= ACCESS_WRITE;
-    const struct as_op op = {.kind = AS_PROTECT, .ar = {DATA, DATA + PAGE_SIZE}, .perms = perms};
+    const struct as_op op = {.kind = AS_PROTECT,
+                             .ar = {DATA, DATA + PAGE_SIZE},
+                             .was = perms ^ ACCESS_WRITE,
+                             .perms = perms};
     check(as->ops->apply(as, &op, 1) == 0, "protect");
 }
 

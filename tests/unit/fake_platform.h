@@ -89,6 +89,8 @@ static inline void fake_protect(struct fake_space *s, const struct as_op *op)
     for (gva_t a = op->ar.start >> PAGE_SHIFT; a < op->ar.end >> PAGE_SHIFT; a++) {
         if (!s->shown[a])
             continue;
+        if (s->shown[a] != (0x80 | op->was))
+            fake_die("AS_PROTECT of what had other rights");
         s->shown[a] = 0x80 | op->perms;
         if (mprotect(s->base + (a << PAGE_SHIFT), PAGE_SIZE, fake_prot(op->perms)))
             fake_die("protect");

@@ -334,7 +334,10 @@ static void *map_and_unmap(void *arg)
     while (!atomic_load(&stop_mapping)) {
         struct as_op ops[] = {
             map_op(0xa00000 + n % 64 * PAGE_SIZE, 2, n % 128 + 8, ACCESS_READ),
-            {.kind = AS_PROTECT, .ar = {0xa00000, 0xa80000}, .perms = ACCESS_READ | ACCESS_WRITE},
+            {.kind = AS_PROTECT,
+             .ar = {0xa00000, 0xa80000},
+             .was = ACCESS_READ,
+             .perms = ACCESS_READ | ACCESS_WRITE},
             {.kind = AS_UNMAP, .ar = {0xa00000 + n % 32 * PAGE_SIZE, 0xa40000}},
         };
         ck_assert_int_eq(w.as->ops->apply(w.as, ops, ARRAY_SIZE(ops)), 0);
@@ -379,9 +382,11 @@ START_TEST(mappings)
     ck_assert_int_eq(map_in(w.as, a + 4 * PAGE_SIZE, 2, 10, ACCESS_READ), 0);
     struct as_op protect = {.kind = AS_PROTECT, .ar = {a - PAGE_SIZE, a + 10 * PAGE_SIZE}};
     ck_assert(readable(c, a) && readable(c, a + 5 * PAGE_SIZE) && !readable(c, a + 3 * PAGE_SIZE));
+    protect.was = ACCESS_READ;
     protect.perms = ACCESS_READ | ACCESS_WRITE;
     ck_assert_int_eq(w.as->ops->apply(w.as, &protect, 1), 0);
     ck_assert(readable(c, a + 5 * PAGE_SIZE));
+    protect.was = protect.perms;
     protect.perms = 0;
     ck_assert_int_eq(w.as->ops->apply(w.as, &protect, 1), 0);
     ck_assert(!readable(c, a) && !readable(c, a + 5 * PAGE_SIZE));
