@@ -3,7 +3,9 @@
 #include "base/lock.h"
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/task.h"
+#include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Deep enough for the longest path of the sentry (overlay over host files, printing). */
 #define STACK_SIZE (256u << 10)
@@ -29,7 +31,16 @@ struct host_threads {
     _Atomic uint32_t idle_seq; /* futex: a thread parked or finished */
 };
 
-int host_thread_spawn(pthread_t *out, void *(*fn)(void *), void *arg)
+/* The CPUs of the thread's creator are what the platform has chosen for a task; a thread that
+ * serves none of them goes where the process may go. */
+static void free_from_cpu(pthread_attr_t *attr)
+{
+    cpu_set_t cpus;
+    if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
+        pthread_attr_setaffinity_np(attr, sizeof(cpus), &cpus);
+}
+
+static int spawn(pthread_t *out, void *(*fn)(void *), void *arg, bool anywhere)
 {
     sigset_t blocked, old;
     sigfillset(&blocked);
@@ -42,12 +53,19 @@ int host_thread_spawn(pthread_t *out, void *(*fn)(void *), void *arg)
     if (pthread_attr_init(&attr) != 0)
         return -EAGAIN;
     pthread_attr_setstacksize(&attr, STACK_SIZE);
+    if (anywhere)
+        free_from_cpu(&attr);
     /* The new thread inherits the mask; setting it here leaves no moment in between. */
     pthread_sigmask(SIG_SETMASK, &blocked, &old);
     int err = pthread_create(out, &attr, fn, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return err ? -EAGAIN : 0;
+}
+
+int host_thread_spawn(pthread_t *out, void *(*fn)(void *), void *arg)
+{
+    return spawn(out, fn, arg, true);
 }
 
 /* Parks ht, or tells it to end. */
@@ -135,7 +153,7 @@ int host_thread_reserve(struct host_threads *hts, struct host_thread **out)
     if (ht) {
         ht->pool = hts;
         list_init(&ht->link);
-        if (host_thread_spawn(&ht->thread, host_thread_main, ht) == 0) {
+        if (spawn(&ht->thread, host_thread_main, ht, false) == 0) {
             *out = ht;
             return 0;
         }

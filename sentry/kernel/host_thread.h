@@ -25,7 +25,8 @@ void host_thread_cancel(struct host_threads *hts, struct host_thread *ht);
 void host_thread_start(struct host_thread *ht, struct task *t);
 pthread_t host_thread_id(const struct host_thread *ht);
 
-/* A joinable thread of the sentry: small stack, every signal blocked but those of broken memory.
+/* A joinable thread of the sentry that serves no task: small stack, every signal blocked but those
+ * of broken memory, on any CPU.
  * Returns 0 or -EAGAIN. */
 MUST_CHECK int host_thread_spawn(pthread_t *out, void *(*fn)(void *), void *arg);
 
