@@ -93,6 +93,11 @@ struct context_ops {
     /* Nanoseconds of CPU that application code used in this context so far. Any thread, while the
      * context lives. May be NULL: not known. */
     uint64_t (*cpu_time)(struct context *c);
+    /* fn(arg) is called when the host has killed what the context runs in, so that a task that
+     * sleeps hears of it: the next run says SWITCH_DEAD. Not after release; by any thread, under
+     * locks of the platform, so fn takes none. Once, after new_context. NULL: that cannot happen.
+     */
+    void (*on_death)(struct context *c, void (*fn)(void *arg), void *arg);
     void (*release)(struct context *c);
 };
 struct context {

@@ -96,6 +96,9 @@ static void forward_harmless(struct do_signals *s, struct kernel *k, int sig)
 static void *forward(void *arg)
 {
     struct do_signals *s = arg;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL); /* what it wants it reads from signal_fd */
     int64_t times[NSIG][PATIENCE] = {0};
     while (!stopped(s)) {
         int sig = next_signal(s, -1);

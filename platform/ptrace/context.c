@@ -34,9 +34,17 @@ static struct ptrace_context *context_of(struct context *base)
     return container_of(base, struct ptrace_context, base);
 }
 
+/* From now on the death watch knows whose thread it is (NULL: nobody's). */
+static void set_user(struct stub_thread *st, struct ptrace_context *user)
+{
+    MUTEX_GUARD(&st->process->lock);
+    st->user = user;
+}
+
 static void drop_stub(struct ptrace_context *c, bool last)
 {
     if (c->stub) {
+        set_user(c->stub, NULL);
         cpu_time_detach(c, last);
         stub_thread_recycle(c->host, c->stub);
     }
@@ -46,6 +54,7 @@ static void drop_stub(struct ptrace_context *c, bool last)
 
 static enum switch_reason stub_died(struct ptrace_context *c)
 {
+    set_user(c->stub, NULL);
     cpu_time_detach(c, false);
     placement_detach(&c->platform->placement, &c->host->placed, &c->stub->cpu);
     stub_thread_died(c->stub);
@@ -61,6 +70,7 @@ static int move_to(struct ptrace_context *c, struct stub_process *sp)
     int err = stub_thread_get(c->host, sp, &c->stub);
     if (!err) {
         atomic_store(&c->process, sp->pid);
+        set_user(c->stub, c);
         cpu_time_attach(c);
     }
     return err;
@@ -253,6 +263,18 @@ static void context_did_unblock(struct context *base)
     placement_wake(&c->platform->placement, &c->host->placed);
 }
 
+static void context_on_death(struct context *base, void (*fn)(void *arg), void *arg)
+{
+    struct ptrace_context *c = context_of(base);
+    struct stub_process *sp = c->stub ? c->stub->process : NULL;
+    if (sp)
+        mutex_lock(&sp->lock);
+    c->on_death = fn;
+    c->on_death_arg = arg;
+    if (sp)
+        mutex_unlock(&sp->lock);
+}
+
 static void context_release(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
@@ -269,6 +291,7 @@ static const struct context_ops context_ops = {
     .will_block = context_will_block,
     .did_unblock = context_did_unblock,
     .cpu_time = ptrace_context_cpu_time,
+    .on_death = context_on_death,
     .release = context_release,
 };
 

@@ -116,6 +116,12 @@ void placement_detach(struct placement *pl, struct placed *pd, int *cpu)
     *cpu = placed_cpu(pd);
 }
 
+bool placement_uses(struct placement *pl, struct placed *pd, pid_t tid)
+{
+    MUTEX_GUARD(&pl->lock);
+    return pd->stub == tid;
+}
+
 void placement_sleep(struct placed *pd)
 {
     uint64_t since = atomic_load_explicit(&pd->awake_since, memory_order_relaxed);

@@ -72,6 +72,8 @@ void placement_remove(struct placement *pl, struct placed *pd);
 void placement_attach(struct placement *pl, struct placed *pd, pid_t tid, int *cpu);
 /* It no longer does; *cpu: where the stub thread is pinned. */
 void placement_detach(struct placement *pl, struct placed *pd, int *cpu);
+/* Whether it uses the stub thread `tid` now. Any thread. */
+bool placement_uses(struct placement *pl, struct placed *pd, pid_t tid);
 /* The calling thread sleeps, or runs again. */
 void placement_sleep(struct placed *pd);
 void placement_wake(struct placement *pl, struct placed *pd);

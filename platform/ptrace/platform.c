@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define MAX_STUB_PROCESSES 16384u
@@ -97,13 +98,25 @@ static int make_descriptors(struct ptrace_platform *p)
     p->report_fd = memfd_create("picket-report", MFD_CLOEXEC);
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return p->report_fd < 0 || p->epoll_fd < 0 || p->wake_fd < 0 ? -errno : 0;
+    sigset_t chld;
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    p->signal_fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
+    return p->report_fd < 0 || p->epoll_fd < 0 || p->wake_fd < 0 || p->signal_fd < 0 ? -errno : 0;
 }
 
-/* A stop of a traced thread sends SIGCHLD unless this says otherwise: half a microsecond each. */
+/*
+ * A stop of a traced thread sends SIGCHLD unless this says otherwise: half a microsecond each. Of
+ * deaths the service thread hears through signal_fd, as long as every thread of the process blocks
+ * the signal: those that the caller makes from now on do.
+ */
 static int quiet_sigchld(void)
 {
     struct sigaction sa;
+    sigset_t chld;
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    pthread_sigmask(SIG_BLOCK, &chld, NULL);
     if (sigaction(SIGCHLD, NULL, &sa) < 0)
         return -errno;
     sa.sa_flags |= SA_NOCLDSTOP;
@@ -158,6 +171,7 @@ static void platform_release(struct platform *base)
     if (p->key_made)
         pthread_key_delete(p->host_thread_key);
     close_if_open(p->epoll_fd);
+    close_if_open(p->signal_fd);
     close_if_open(p->wake_fd);
     close_if_open(p->report_fd);
     close_if_open(p->command_fd);
@@ -192,7 +206,7 @@ static struct ptrace_platform *alloc_platform(void)
         .max_addr = STUB_CODE,
     };
     p->pid = getpid();
-    p->command_fd = p->report_fd = p->epoll_fd = p->wake_fd = -1;
+    p->command_fd = p->report_fd = p->epoll_fd = p->wake_fd = p->signal_fd = -1;
     mutex_init(&p->lock, LOCK_PLATFORM_POOL);
     mutex_init(&p->report_lock, LOCK_PLATFORM_REPORT);
     pthread_mutex_init(&p->boot_lock, NULL);

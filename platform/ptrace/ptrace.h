@@ -87,10 +87,11 @@ struct stub_process {
 struct stub_thread {
     struct stub_process *process; /* a reference */
     pid_t tid;
-    _Atomic bool gone; /* exited and reaped: tid means nothing any more */
-    bool used;         /* registers and FPU are what some application left there */
-    int cpu;           /* where it is pinned, or -1 */
-    uint64_t cpu_used; /* ns that earlier contexts used in it */
+    _Atomic bool gone;           /* exited and reaped: tid means nothing any more */
+    bool used;                   /* registers and FPU are what some application left there */
+    int cpu;                     /* where it is pinned, or -1 */
+    uint64_t cpu_used;           /* ns that earlier contexts used in it */
+    struct ptrace_context *user; /* whose thread it is now, or NULL; under process->lock */
     struct list_head process_link;
     struct list_head idle_link; /* host_thread.idle */
 };
@@ -121,6 +122,8 @@ struct ptrace_context {
     _Atomic bool kicked;         /* interrupt() was called and no run has said so yet */
     _Atomic pid_t running;       /* the thread that a kick must signal, or 0 */
     _Atomic pid_t process;       /* and its process */
+    void (*on_death)(void *arg); /* or NULL; under the lock of stub's process, as is the next */
+    void *on_death_arg;
     struct mutex cpu_lock;       /* LEAF: CPU time, see cpu_time.c */
     pid_t cpu_process, cpu_tid;  /* the thread that is counted, or 0 */
     uint64_t cpu_seen, cpu_used; /* ns: what it had used when we last looked; what is ours */
@@ -159,7 +162,7 @@ struct ptrace_platform {
     /* The service thread. */
     bool service_started, key_made;
     pthread_t service;
-    int epoll_fd, wake_fd;
+    int epoll_fd, wake_fd, signal_fd;
     _Atomic bool stopping;
     pthread_mutex_t boot_lock; /* the two of them: starting the service thread and masters */
     pthread_cond_t boot_cond;
@@ -182,6 +185,9 @@ int service_make_master(struct ptrace_platform *p);
 
 /* stub_process.c */
 void stub_process_noticed_dead(struct ptrace_platform *p, uint32_t slot);
+/* A traced thread was killed. The host says so before it says it of the process, and says that only
+ * when the tracer, who may be asleep, has waited for the thread. */
+void stub_process_noticed_kill(struct ptrace_platform *p, pid_t tid);
 /* Called at each tick: keepers that somebody has stopped go on. False: nobody waits for any. */
 bool stub_process_unstick_all(struct ptrace_platform *p);
 /* On the service thread. It has been forked; whether it lives, its first answer tells. */

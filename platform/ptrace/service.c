@@ -8,9 +8,11 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define WAKE_EVENT UINT64_MAX
+#define SIGNAL_EVENT (UINT64_MAX - 1)
 
 /* If it was asked for. */
 static void make_master(struct ptrace_platform *p)
@@ -38,8 +40,20 @@ static void make_master(struct ptrace_platform *p)
     pthread_mutex_unlock(&p->boot_lock);
 }
 
+static void handle_signal(struct ptrace_platform *p)
+{
+    struct signalfd_siginfo info;
+    while (read(p->signal_fd, &info, sizeof(info)) == sizeof(info))
+        if (info.ssi_code == CLD_KILLED)
+            stub_process_noticed_kill(p, (pid_t)info.ssi_pid);
+}
+
 static void handle_event(struct ptrace_platform *p, uint64_t what)
 {
+    if (what == SIGNAL_EVENT) {
+        handle_signal(p);
+        return;
+    }
     if (what != WAKE_EVENT) {
         stub_process_noticed_dead(p, (uint32_t)what);
         return;
@@ -94,7 +108,9 @@ int service_make_master(struct ptrace_platform *p)
 int service_start(struct ptrace_platform *p)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = WAKE_EVENT};
-    if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->wake_fd, &ev) < 0)
+    struct epoll_event signal = {.events = EPOLLIN, .data.u64 = SIGNAL_EVENT};
+    if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->wake_fd, &ev) < 0 ||
+        epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->signal_fd, &signal) < 0)
         return -errno;
     sigset_t all, old;
     sigfillset(&all);

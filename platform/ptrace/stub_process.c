@@ -155,14 +155,61 @@ static bool keeper_is_zombie(struct stub_process *sp)
     return state && (state[2] == 'Z' || state[2] == 'X');
 }
 
-/* The death watch: whoever waits for the keeper's answer waits no longer. */
-void stub_process_noticed_dead(struct ptrace_platform *p, uint32_t slot)
+/* Tasks that sleep and will never run again in sp hear of it. */
+static void tell_users(struct stub_process *sp)
+{
+    MUTEX_GUARD(&sp->lock);
+    struct stub_thread *st;
+    list_for_each (st, &sp->threads, process_link)
+        if (st->user && st->user->on_death)
+            st->user->on_death(st->user->on_death_arg);
+}
+
+/* With a reference, if it has just died. */
+static struct stub_process *take_dead(struct ptrace_platform *p, uint32_t slot, bool zombies)
 {
     MUTEX_GUARD(&p->lock);
     struct stub_process *sp = p->by_slot[slot];
-    if (!sp || is_alive(sp)) /* an event that waited while the slot changed hands */
-        return;
+    /* Alive: an event that waited while the slot changed hands. */
+    if (!sp || (is_alive(sp) && !(zombies && keeper_is_zombie(sp))))
+        return NULL;
     mark_dead(p, sp);
+    stub_process_hold(sp);
+    return sp;
+}
+
+static void bury(struct ptrace_platform *p, uint32_t slot, bool zombies)
+{
+    struct stub_process *sp = take_dead(p, slot, zombies);
+    if (!sp)
+        return;
+    /* Whoever holds its lock while he waits for the keeper waits no longer. */
+    tell_users(sp);
+    stub_process_put(sp);
+}
+
+/* The death watch: whoever waits for the keeper's answer waits no longer. */
+void stub_process_noticed_dead(struct ptrace_platform *p, uint32_t slot)
+{
+    bury(p, slot, false);
+}
+
+/* How many slots there are to search for a process of which a task uses that thread. */
+static uint32_t slots_to_search(struct ptrace_platform *p, pid_t tid)
+{
+    MUTEX_GUARD(&p->lock);
+    struct host_thread *h;
+    list_for_each (h, &p->host_threads, link)
+        if (placement_uses(&p->placement, &h->placed, tid))
+            return p->slots_used;
+    return 0;
+}
+
+void stub_process_noticed_kill(struct ptrace_platform *p, pid_t tid)
+{
+    uint32_t n = slots_to_search(p, tid);
+    for (uint32_t i = 0; i < n; i++)
+        bury(p, i, true);
 }
 
 #define STUCK_TICKS 10

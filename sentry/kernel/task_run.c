@@ -115,6 +115,14 @@ static void run_once(struct task *t)
     }
 }
 
+/* The host has killed the process in which t runs; t is to go and see. */
+static void look_round(void *arg)
+{
+    struct task *t = arg;
+    atomic_fetch_or(&t->work, TASK_WORK_SIGNAL);
+    task_wake(t);
+}
+
 /* A context for this thread. The host may be short of processes for a moment. */
 static bool make_context(struct task *t)
 {
@@ -131,6 +139,8 @@ static bool make_context(struct task *t)
         log_warn("task %d: no host resources to run it: %s", t->tid, strerror(-err));
         return false;
     }
+    if (c->ops->on_death)
+        c->ops->on_death(c, look_round, t);
     {
         MUTEX_GUARD(&t->lock);
         t->context = c;

@@ -38,6 +38,20 @@ for i in $(seq $stubs); do
     check "... and no process stays" all_gone "${all[@]}"
 done
 
+# A process that sleeps dies when its stub does, not when it wakes up.
+start
+[ "$platform" = kvm ] || {
+    kill -KILL "${all[@]:1}"
+    for _ in $(seq 50); do
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.1
+    done
+    check 'all stubs killed: the sandbox ends at once' all_gone $pid
+}
+kill -KILL $pid 2>/dev/null
+wait $pid
+check '... and no process stays' all_gone "${all[@]}"
+
 for delay in 0.002 0.005 0.01 0.02 0.05; do
     "$picket" 'do' -- bash -c 'for i in $(seq 200); do /bin/true; done' </dev/null >out 2>&1 &
     pid=$!
