@@ -15,6 +15,7 @@
 #include "sentry/kernel/seccomp.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/tty/tty.h"
+#include "sentry/vfs/fasync.h"
 #include "sentry/vfs/vfs.h"
 #include <string.h>
 
@@ -410,6 +411,7 @@ void task_exit(struct task *t)
     release_memory(t);
     sem_exit(t);
     release_files(t);
+    fasync_flush();
     leave_tree(t);
     task_put(t);
 }

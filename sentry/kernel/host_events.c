@@ -12,6 +12,7 @@
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/wait.h"
+#include "sentry/vfs/fasync.h"
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -63,6 +64,7 @@ static void *event_thread(void *arg)
             if (w)
                 wait_wake(w->queue, events[i].events);
         }
+        fasync_flush();
     }
 }
 

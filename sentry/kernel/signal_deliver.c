@@ -7,6 +7,7 @@
 #include "sentry/kernel/process.h"
 #include "sentry/kernel/signal.h"
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/vfs/fasync.h"
 #include <asm/unistd_64.h>
 #include <string.h>
 
@@ -166,6 +167,10 @@ static enum outcome look(struct task *t)
     if (work & TASK_WORK_NOTIFY) {
         atomic_fetch_and(&t->work, ~TASK_WORK_NOTIFY);
         stop_notify(tg);
+    }
+    if (work & TASK_WORK_ASYNC) {
+        fasync_flush();
+        return LOOK_AGAIN;
     }
     if (work & TASK_WORK_EXIT)
         return MUST_EXIT;

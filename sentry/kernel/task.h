@@ -222,6 +222,7 @@ struct task {
 #define TASK_WORK_EXIT 4u   /* the group is ending, or another task execs */
 #define TASK_WORK_NOTIFY 8u /* the parent must hear of a stop or continue */
 #define TASK_WORK_TRAP 16u  /* stop for the tracer */
+#define TASK_WORK_ASYNC 32u /* wake-ups are to be told by SIGIO: vfs/fasync.h */
 
 #define SYSCALL_WORK_SECCOMP 1u
 #define SYSCALL_WORK_PTRACED 2u /* somebody traces the task */

@@ -15,6 +15,7 @@
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/timer.h"
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/vfs/fasync.h"
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -147,6 +148,8 @@ static int block(struct task *t, const ktime_t *deadline, uint32_t interrupts)
 {
     uint32_t awake = TOKEN_AWAKE;
     int err = 0;
+    if (unlikely(atomic_load(&t->work) & TASK_WORK_ASYNC))
+        fasync_flush();
     if (atomic_compare_exchange_strong(&t->wake_token, &awake, TOKEN_ASLEEP)) {
         if (unlikely(t->strace != NULL))
             strace_block(t);

@@ -88,6 +88,12 @@ static void socket_release(struct file *f)
     s->ops->release(s);
 }
 
+static _Atomic bool *socket_async_out(struct file *f)
+{
+    struct socket *s = f->priv;
+    return &s->out_missed;
+}
+
 static const struct file_ops socket_file_ops = {
     .read = socket_read,
     .write = socket_write,
@@ -95,6 +101,8 @@ static const struct file_ops socket_file_ops = {
     .poll_queue = socket_poll_queue,
     .ioctl = socket_ioctl,
     .release = socket_release,
+    .can_async = true,
+    .async_out = socket_async_out,
 };
 
 struct socket *file_socket(const struct file *f)

@@ -70,6 +70,7 @@ struct socket {
     struct kernel *kernel;
     int family, type, protocol;
     struct wait_queue queue; /* poll, and sleepers */
+    _Atomic bool out_missed; /* somebody found no room to send: O_ASYNC tells when there is */
     struct mutex lock;       /* SOCKET */
     /* SOL_SOCKET options that only have to be remembered (lock). */
     uint64_t option_bits;

@@ -4,6 +4,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/vfs/fasync.h"
 #include "sentry/vfs/internal.h"
 #include <asm/ioctls.h>
 #include <linux/fs.h>
@@ -19,7 +20,7 @@ static long dup_from(struct task *t, struct file *f, uint64_t arg, bool cloexec)
     return fd_install(t, f, (int)arg, cloexec);
 }
 
-static long set_flags(struct task *t, struct file *f, unsigned flags)
+static long set_flags(struct task *t, int fd, struct file *f, unsigned flags)
 {
     unsigned old = f->flags;
     if (flags & O_NOATIME && !(old & O_NOATIME) && !inode_owner_or_capable(f->inode, t->cred))
@@ -27,6 +28,11 @@ static long set_flags(struct task *t, struct file *f, unsigned flags)
     unsigned new = (old & ~(unsigned)SETTABLE_FLAGS) | (flags & SETTABLE_FLAGS);
     if (f->ops->set_flags) {
         int err = f->ops->set_flags(f, new);
+        if (err)
+            return err;
+    }
+    if (((old ^ new) & O_ASYNC) && f->ops->can_async) {
+        int err = file_set_async(f, fd, new &O_ASYNC);
         if (err)
             return err;
     }
@@ -84,56 +90,13 @@ static long fcntl_lock(struct task *t, int fd, struct file *f, unsigned cmd, gva
 
 /* ---- owners ---- */
 
-static struct file_owner get_owner(struct file *f)
-{
-    MUTEX_GUARD(&f->lock);
-    return f->owner ? *f->owner : (struct file_owner){.type = F_OWNER_PID};
-}
-
-/* pid 0: nobody. sig < 0: unchanged. type < 0: only the signal changes. */
-static long set_owner(struct file *f, int type, pid_t pid, int sig)
-{
-    struct file_owner *fresh = calloc(1, sizeof *fresh);
-    if (!fresh)
-        return -ENOMEM;
-    mutex_lock(&f->lock);
-    if (!f->owner) {
-        fresh->type = F_OWNER_PID;
-        f->owner = fresh;
-        fresh = NULL;
-    }
-    if (type >= 0) {
-        f->owner->type = type;
-        f->owner->pid = pid;
-    }
-    if (sig >= 0)
-        f->owner->sig = sig;
-    mutex_unlock(&f->lock);
-    free(fresh);
-    return 0;
-}
-
-static bool owner_exists(struct task *t, int type, pid_t pid)
-{
-    if (type == F_OWNER_PGRP) {
-        MUTEX_GUARD(&t->kernel->tree_lock);
-        return pgrp_find(t->kernel, pid) != NULL;
-    }
-    struct task *other = task_find_for(t, pid);
-    if (other)
-        task_put(other);
-    return other != NULL;
-}
-
 static long fcntl_setown(struct task *t, struct file *f, int arg)
 {
     if (arg == INT32_MIN)
         return -EINVAL;
     int type = arg < 0 ? F_OWNER_PGRP : F_OWNER_PID;
     pid_t pid = arg < 0 ? -arg : arg;
-    if (pid && !owner_exists(t, type, pid))
-        return -ESRCH;
-    return set_owner(f, type, pid, -1);
+    return file_set_owner(f, t, type, pid);
 }
 
 static long fcntl_setown_ex(struct task *t, struct file *f, gva_t arg)
@@ -143,21 +106,20 @@ static long fcntl_setown_ex(struct task *t, struct file *f, gva_t arg)
         return -EFAULT;
     if (ex.type != F_OWNER_TID && ex.type != F_OWNER_PID && ex.type != F_OWNER_PGRP)
         return -EINVAL;
-    if (ex.pid && !owner_exists(t, ex.type, ex.pid))
-        return -ESRCH;
-    return set_owner(f, ex.type, ex.pid, -1);
+    return file_set_owner(f, t, ex.type, ex.pid);
 }
 
 static long fcntl_getown_ex(struct task *t, struct file *f, gva_t arg)
 {
-    struct file_owner o = get_owner(f);
+    struct owner_info o;
+    file_get_owner(f, t, &o);
     struct f_owner_ex ex = {.type = o.type, .pid = o.pid};
     return MM_COPY_OUT(t->mm, arg, &ex);
 }
 
 static long do_fcntl(struct task *t, int fd, struct file *f, unsigned cmd, uint64_t arg)
 {
-    struct file_owner o;
+    struct owner_info o;
     if (is_lock_command(cmd))
         return fcntl_lock(t, fd, f, cmd, arg);
     switch (cmd) {
@@ -171,20 +133,21 @@ static long do_fcntl(struct task *t, int fd, struct file *f, unsigned cmd, uint6
     case F_GETFL:
         return f->flags;
     case F_SETFL:
-        return set_flags(t, f, (unsigned)arg);
+        return set_flags(t, fd, f, (unsigned)arg);
     case F_SETOWN:
         return fcntl_setown(t, f, (int)arg);
     case F_GETOWN:
-        o = get_owner(f);
+        file_get_owner(f, t, &o);
         return o.type == F_OWNER_PGRP ? -o.pid : o.pid;
     case F_SETOWN_EX:
         return fcntl_setown_ex(t, f, arg);
     case F_GETOWN_EX:
         return fcntl_getown_ex(t, f, arg);
     case F_SETSIG:
-        return arg > SIG_MAX ? -EINVAL : set_owner(f, -1, 0, (int)arg);
+        return arg > SIG_MAX ? -EINVAL : file_set_signal(f, (int)arg);
     case F_GETSIG:
-        return get_owner(f).sig;
+        file_get_owner(f, t, &o);
+        return o.sig;
     case F_GETLEASE:
         return F_UNLCK; /* nobody can take one */
     default:
@@ -221,12 +184,14 @@ SYSCALL(flock)
 
 /* ---- ioctl ---- */
 
-static long ioctl_fionbio(struct task *t, struct file *f, gva_t arg, unsigned flag)
+static long ioctl_fionbio(struct task *t, int fd, struct file *f, gva_t arg, unsigned flag)
 {
     int on;
     if (MM_COPY_IN(t->mm, &on, arg))
         return -EFAULT;
-    return set_flags(t, f, on ? f->flags | flag : f->flags & ~flag);
+    if (flag == O_ASYNC && !f->ops->can_async && !on != !(f->flags & O_ASYNC))
+        return -ENOTTY;
+    return set_flags(t, fd, f, on ? f->flags | flag : f->flags & ~flag);
 }
 
 /* What the bytes left in a regular file are. */
@@ -244,9 +209,9 @@ static long do_ioctl(struct task *t, int fd, struct file *f, unsigned cmd, uint6
     case FIONCLEX:
         return fd_set_cloexec(t, fd, false);
     case FIONBIO:
-        return ioctl_fionbio(t, f, arg, O_NONBLOCK);
+        return ioctl_fionbio(t, fd, f, arg, O_NONBLOCK);
     case FIOASYNC:
-        return ioctl_fionbio(t, f, arg, O_ASYNC);
+        return ioctl_fionbio(t, fd, f, arg, O_ASYNC);
     case FIGETBSZ:
         if (S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode)) {
             int size = PAGE_SIZE;

@@ -5,6 +5,7 @@
 #include "sentry/fs/devpts/devpts.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/tty/tty.h"
+#include "sentry/vfs/fasync.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -107,6 +108,7 @@ static void *copy(void *arg)
     while (!atomic_load(&c->stop)) {
         bool moved = show(c);
         moved |= take_input(c);
+        fasync_flush();
         if (!moved)
             sleep_until_ready(c, -1);
     }

@@ -301,6 +301,7 @@ const struct file_ops tty_master_fops = {
     .ioctl = master_ioctl,
     .release = master_release,
     .show_fdinfo = master_fdinfo,
+    .can_async = true,
 };
 
 /* ---- the slave: reading ---- */
@@ -520,4 +521,5 @@ const struct file_ops tty_slave_fops = {
     .poll_queue = slave_poll_queue,
     .ioctl = slave_ioctl,
     .release = slave_release,
+    .can_async = true,
 };

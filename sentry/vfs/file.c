@@ -2,6 +2,7 @@
  * File descriptions: what descriptors name, and reading and writing through them.
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/vfs/fasync.h"
 #include "sentry/vfs/internal.h"
 #include "sentry/vfs/notify.h"
 #include <stdlib.h>
@@ -130,6 +131,7 @@ void file_put(struct file *f)
     locks_release(f);
     if (!list_empty(&f->epolls))
         epoll_forget(f);
+    file_release_owner(f);
     if (f->ops->release)
         f->ops->release(f);
     if (f->holds_write) {
@@ -138,7 +140,6 @@ void file_put(struct file *f)
     }
     if (f->denies_write)
         inode_allow_write(f->inode);
-    free(f->owner);
     inode_put(f->inode);
     path_put(&f->path);
     if (f->cred)

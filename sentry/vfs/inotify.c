@@ -438,6 +438,7 @@ static const struct file_ops inotify_ops = {
     .poll_queue = inotify_poll_queue,
     .release = inotify_release,
     .show_fdinfo = inotify_show_fdinfo,
+    .can_async = true,
 };
 
 bool file_is_inotify(const struct file *f)

@@ -141,11 +141,4 @@ int locks_flock(struct task *t, struct file *f, int op);
  * the last two. */
 int locks_fcntl(struct task *t, struct file *f, unsigned cmd, struct flock *fl);
 
-/* F_SETOWN, F_SETSIG and their kin. */
-struct file_owner {
-    int type; /* F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP */
-    pid_t pid;
-    int sig;
-};
-
 #endif

@@ -400,6 +400,11 @@ struct file_ops {
     /* fcntl commands that belong to the object: F_ADD_SEALS, F_GET_SEALS, F_SETPIPE_SZ,
      * F_GETPIPE_SZ. NULL: -EINVAL (-EBADF for the pipe commands). */
     long (*fcntl)(struct file *f, struct task *t, unsigned cmd, uint64_t arg);
+    /* O_ASYNC works: wake-ups of poll_queue become signals. */
+    bool can_async;
+    /* Where it is noted (true) that somebody missed room for output: only then POLLOUT becomes a
+     * signal. NULL: always. */
+    _Atomic bool *(*async_out)(struct file *f);
 };
 
 struct file {
@@ -420,7 +425,7 @@ struct file {
     const struct cred *cred;  /* of the opener */
     struct mutex lock;        /* FILE */
     struct list_head epolls;  /* epoll items watching this file: vfs/epoll.c */
-    struct file_owner *owner; /* F_SETOWN, F_SETSIG; NULL: nobody (FILE) */
+    struct file_owner *owner; /* F_SETOWN, F_SETSIG; NULL: nobody (FILE): vfs/fasync.c */
     void *priv;
 };
 

@@ -325,6 +325,7 @@ const struct file_ops hostfd_fops = {
     .poll_queue = hostfd_poll_queue,
     .fsync = hostfd_fsync,
     .fallocate = hostfd_fallocate,
+    .can_async = true,
     .release = hostfd_release,
 };
 

@@ -347,6 +347,7 @@ const struct file_ops pipe_file_ops = {
     .poll_queue = pipe_poll_queue,
     .release = pipe_release,
     .fcntl = pipe_fcntl,
+    .can_async = true,
 };
 
 struct pipe *file_pipe(const struct file *f)

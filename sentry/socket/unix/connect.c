@@ -414,6 +414,8 @@ static uint32_t unix_poll(struct socket *sock)
         mutex_unlock(&dest->sock.lock);
         unix_put(dest);
     }
+    if (!may_write)
+        atomic_store(&s->sock.out_missed, true);
     return ready | (may_write ? WRITABLE : 0);
 }
 

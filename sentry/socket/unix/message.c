@@ -113,6 +113,7 @@ static int wait_room(struct unix_sock *s, struct task *t, bool nonblock)
     int err = 0;
     if (has_room(s))
         return 0;
+    atomic_store(&s->sock.out_missed, true);
     if (nonblock)
         return -EAGAIN;
     const ktime_t *deadline = socket_deadline(&s->sock, true, &at);
