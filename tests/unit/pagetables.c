@@ -103,6 +103,13 @@ static enum pt_error do_page(pt_virt_t va, pt_phys_t pa, uint64_t size)
     return st.err;
 }
 
+/* TEST_STEPS in the environment makes the random runs shorter or longer. */
+static unsigned steps_of(unsigned otherwise)
+{
+    const char *given = getenv("TEST_STEPS");
+    return given ? (unsigned)strtoul(given, NULL, 0) : otherwise;
+}
+
 /* ---- named failures ---- */
 
 START_TEST(single_entries_fail_by_name)
@@ -197,6 +204,41 @@ START_TEST(sizes_follow_alignment_and_split)
 }
 END_TEST
 
+START_TEST(identity_and_clean_up)
+{
+    struct pt_status st;
+    struct pt_translation t;
+    pt_flush_ignore(pt_identity_map(&P, 3 * PT_SIZE_1G, PT_SIZE_1G, PT_WRITE, &st));
+    ck_assert_int_eq(st.err, PT_OK);
+    ck_assert_int_eq(pt_translate(&P, 3 * PT_SIZE_1G + 12345, &t), PT_OK);
+    ck_assert_uint_eq(t.frame + t.offset, 3 * PT_SIZE_1G + 12345);
+    pt_flush_ignore(pt_identity_map(&P, 3 * PT_SIZE_1G, PT_SIZE_4K, PT_WRITE, &st));
+    ck_assert_int_eq(st.err, PT_PARENT_HUGE);
+    pt_flush_ignore(pt_identity_map(&P, 1ull << 47, PT_SIZE_4K, PT_WRITE, &st));
+    ck_assert_int_eq(st.err, PT_BAD_ADDRESS);
+    unsigned with_the_large = A.count;
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_int_eq(do_page(i * PT_SIZE_2M, 0x5000, PT_SIZE_4K), PT_OK);
+    unsigned before = A.count;
+    for (unsigned i = 0; i < 2; i++) {
+        pt_flush_ignore(pt_unmap(&P, i * PT_SIZE_2M, PT_SIZE_4K, &st));
+        ck_assert_int_eq(st.err, PT_OK);
+    }
+    ck_assert_uint_eq(A.count, before);
+    struct pt_obligation o = pt_clean_up_range(&P, PT_SIZE_2M, PT_SIZE_4K, &st);
+    ck_assert_int_eq(st.err, PT_OK);
+    ck_assert(o.tables && o.start <= PT_SIZE_2M && o.end > PT_SIZE_2M);
+    pt_flush_ignore(o);
+    ck_assert_uint_eq(A.count, before - 1);
+    pt_flush_ignore(pt_clean_up(&P, &st));
+    ck_assert_uint_eq(A.count, before - 2);
+    pt_flush_ignore(pt_unmap(&P, 2 * PT_SIZE_2M, PT_SIZE_4K, &st));
+    pt_flush_ignore(pt_clean_up(&P, &st));
+    ck_assert_uint_eq(A.count, with_the_large);
+    ck_assert_int_eq(pt_translate(&P, 3 * PT_SIZE_1G, &t), PT_OK);
+}
+END_TEST
+
 START_TEST(upper_half_is_shared_and_untouchable)
 {
     struct pt low;
@@ -247,6 +289,115 @@ START_TEST(corrupt_tables_end_the_walk)
         ck_assert_int_eq(do_map(&P, 0x1000, 0x1000, 0x1000, 0, PT_SIZE_4K), PT_CORRUPT);
         pt_flush_ignore(pt_unmap(&P, 0, 1ull << 39, &st));
     }
+}
+END_TEST
+
+/* The address of a random table that is in use. */
+static pt_phys_t any_table(uint64_t *random)
+{
+    unsigned i = (unsigned)(next_random(random) % ARENA_TABLES);
+    while (!A.used[i])
+        i = (i + 1) % ARENA_TABLES;
+    return ARENA_BASE + ((pt_phys_t)i << 12);
+}
+
+/* What an attacker might write into a table: any number, a large page, another table or the table
+ * itself, at a level where it does not belong. */
+static void corrupt_an_entry(uint64_t *random)
+{
+    uint64_t *table = A.tables[(any_table(random) - ARENA_BASE) >> 12];
+    uint64_t value = next_random(random);
+    switch (next_random(random) % 4) {
+    case 0:
+        break;
+    case 1:
+        value = (value & PT_FRAME_MASK) | PT_PRESENT | PT_HUGE;
+        break;
+    case 2:
+        value = any_table(random) | PT_PRESENT | (value & PT_WRITE);
+        break;
+    default:
+        value = (ARENA_BASE + (uint64_t)((char *)table - (char *)A.tables)) | PT_PRESENT;
+    }
+    table[next_random(random) % 8] = value;
+}
+
+static bool look_at(void *arg, const struct pt_translation *page)
+{
+    *(uint64_t *)arg += page->frame + page->size;
+    return true;
+}
+
+static void any_call(uint64_t *random)
+{
+    struct pt_status st = {.err = PT_OK};
+    struct pt_translation t;
+    uint64_t flags, sum = 0, sizes[] = {PT_SIZE_4K, PT_SIZE_2M, PT_SIZE_1G};
+    pt_phys_t pa;
+    /* In the first eight entries of each level, where the corruption is. */
+    pt_virt_t va = (next_random(random) % 8) << 39 | (next_random(random) % 8) << 30 |
+                   (next_random(random) % 8) << 21 | (next_random(random) % 8) << 12;
+    uint64_t length = ((next_random(random) % (1ull << 26)) & PAGE_MASK) + 4096;
+    uint64_t size = sizes[next_random(random) % 3];
+    bool empty;
+    enum pt_error err = PT_OK;
+    switch (next_random(random) % 12) {
+    case 0:
+        err = do_map(&P, va, length, va, PT_WRITE, size);
+        break;
+    case 1:
+        pt_flush_ignore(pt_unmap(&P, va, length, &st));
+        break;
+    case 2:
+        pt_flush_ignore(pt_protect(&P, va, length, PT_USER, &st));
+        break;
+    case 3:
+        pt_flush_ignore(pt_map_page(&P, va & ~(size - 1), 0, size, 0, 0, &st));
+        break;
+    case 4:
+        pt_flush_ignore(pt_unmap_page(&P, va & ~(size - 1), size, &pa, &st));
+        break;
+    case 5:
+        pt_flush_ignore(pt_update_flags(&P, va & ~(size - 1), size, PT_WRITE, &st));
+        break;
+    case 6:
+        err = pt_translate(&P, va, &t);
+        break;
+    case 7:
+        err = pt_walk(&P, va, length, look_at, &sum);
+        break;
+    case 8:
+        err = pt_is_empty(&P, va, length, &empty);
+        break;
+    case 9:
+        pt_flush_ignore(pt_clean_up_range(&P, va, length, &st));
+        break;
+    case 10:
+        err = pt_parent_flags(&P, va, 2, &flags);
+        break;
+    default:
+        pt_flush_ignore(pt_update_parent_flags(&P, va, 3, PT_WRITE | PT_USER, &st));
+    }
+    ck_assert_int_le(err, PT_READ_ONLY);
+    ck_assert_int_le(st.err, PT_READ_ONLY);
+}
+
+/* The arena refuses what is no table, and aborts when one is freed that is none. */
+START_TEST(hostile_tables)
+{
+    uint64_t random = 0x2545f4914f6cdd1dull + (unsigned)_i;
+    for (unsigned i = 0; i < 40; i++)
+        (void)do_map(&P, (uint64_t)(i % 8) << 39 | (uint64_t)(i % 5) << 30 | i << 21, 0x8000, 0,
+                     PT_WRITE, PT_SIZE_4K);
+    A.move_one_in = _i % 2 ? 4 : 0;
+    A.limit = A.count + 200;
+    for (unsigned step = 0; step < steps_of(4000); step++) {
+        if (step % 8 == 0)
+            corrupt_an_entry(&random);
+        any_call(&random);
+    }
+    P.upper_start = 0;
+    pt_destroy(&P);
 }
 END_TEST
 
@@ -452,7 +603,7 @@ START_TEST(agrees_with_the_model)
     struct pt_status st;
     A.move_one_in = _i == 0 ? 0 : 3;
     memset(model, 0, sizeof model);
-    for (int step = 0; step < 12000; step++) {
+    for (unsigned step = 0; step < steps_of(12000); step++) {
         model_step(&random);
         probe(&random);
         if (step % 400 == 0) {
@@ -479,8 +630,10 @@ int main(void)
     tcase_add_test(tc, single_entries_fail_by_name);
     tcase_add_test(tc, flags_of_pages_and_parents);
     tcase_add_test(tc, sizes_follow_alignment_and_split);
+    tcase_add_test(tc, identity_and_clean_up);
     tcase_add_test(tc, upper_half_is_shared_and_untouchable);
     tcase_add_test(tc, corrupt_tables_end_the_walk);
+    tcase_add_loop_test(tc, hostile_tables, 0, 20);
     tcase_add_test(tc, reserve_estimate_is_enough);
     tcase_add_test(tc, shared_tables_are_seen_and_rebuilt);
     tcase_add_loop_test(tc, agrees_with_the_model, 0, 2);

@@ -61,18 +61,22 @@ static void must_flush(struct change *c, pt_virt_t first, pt_virt_t last)
     }
 }
 
-/* Frees the table at pa and all below it; what is no table (a corrupt entry) is left alone. */
+/* Frees the table at pa and all below it; what is no table (a corrupt entry) is left alone. It goes
+ * before its children: if one of them leads back to it, it is a table no more. */
 static void free_tables(struct pt *pt, pt_phys_t pa, int level)
 {
+    uint64_t entries[PT_ENTRIES];
     const uint64_t *r = pt->ops->read(pt->arg, pa);
     if (!r)
         return;
+    if (level > 1)
+        memcpy(entries, r, sizeof entries);
+    pt->ops->free(pt->arg, pa);
     for (unsigned i = 0; level > 1 && i < PT_ENTRIES; i++) {
-        uint64_t e = r[i];
+        uint64_t e = entries[i];
         if ((e & PT_PRESENT) && !is_leaf(e, level))
             free_tables(pt, e & PT_FRAME_MASK, level - 1);
     }
-    pt->ops->free(pt->arg, pa);
 }
 
 /* Whether any page is mapped below entry e of a table at this level. */
@@ -691,12 +695,16 @@ enum pt_error pt_share_upper(struct pt *pt, const struct pt *upper, pt_virt_t st
 
 void pt_destroy(struct pt *pt)
 {
+    uint64_t entries[PT_ENTRIES];
     const uint64_t *r = pt->ops->read(pt->arg, pt->root);
     unsigned end = pt->upper_start ? entry_index(pt->upper_start, 4) : PT_ENTRIES;
-    for (unsigned i = 0; r && i < end; i++) {
-        if (r[i] & PT_PRESENT)
-            free_tables(pt, r[i] & PT_FRAME_MASK, 3);
+    if (r) {
+        memcpy(entries, r, sizeof entries);
+        pt->ops->free(pt->arg, pt->root);
     }
-    pt->ops->free(pt->arg, pt->root);
+    for (unsigned i = 0; r && i < end; i++) {
+        if (entries[i] & PT_PRESENT)
+            free_tables(pt, entries[i] & PT_FRAME_MASK, 3);
+    }
     pt->root = 0;
 }

@@ -44,7 +44,17 @@ static inline uint64_t combine_flags(uint64_t above, uint64_t entry)
 }
 #define PT_TOP_EFFECTIVE (PT_WRITE | PT_USER)
 
-void pt_describe(uint64_t entry, int level, pt_virt_t va, uint64_t above,
-                 struct pt_translation *out);
+static inline void pt_describe(uint64_t entry, int level, pt_virt_t va, uint64_t above,
+                               struct pt_translation *out)
+{
+    uint64_t span = entry_span(level);
+    out->va = va & ~(span - 1);
+    out->frame = entry & PT_FRAME_MASK & ~(span - 1);
+    out->size = span;
+    out->offset = va & (span - 1);
+    out->flags = entry & ~PT_FRAME_MASK;
+    out->effective = combine_flags(above, entry);
+    out->kind = entry & PT_COW ? PT_COPY_ON_WRITE : PT_BASIC;
+}
 
 #endif
