@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-PATIENCE = 20  # seconds until something that should be shown is given up
+PATIENCE = 60  # seconds until something that should be shown is given up
 
 
 class Person:
@@ -190,6 +190,38 @@ def test_top():
     p.expect("Tasks:")
     p.expect("bash")
     p.type("q")
+    p.expect(r"\$ ")
+    leave(p)
+
+
+def test_login():
+    """Users of the sandbox's own: su and login, with PAM. The root: ROOTFS, or else the host's."""
+    root = os.environ.get("ROOTFS")
+    if os.getuid() != 0 or not root and not os.path.exists("/usr/sbin/useradd"):
+        return
+    p = shell(*["--rootfs", root] if root else [])
+    p.type("useradd -s /bin/bash -m joe && echo joe:secret | chpasswd; echo made $?\r")
+    p.expect(r"made 0\r\n")
+    p.type("su - joe\r")
+    p.expect(r"joe@")
+    p.type("echo $(id -un) $(tty) $(ps -o tty= -p $$) $HOME\r")
+    p.expect(r"joe /dev/pts/0 pts/0 /home/joe\r\n")
+    p.type("su -\r")
+    p.expect("Password: ")
+    p.type("wrong\r")
+    p.expect("Authentication failure")
+    p.type("exit\r")
+    p.expect(r"\$ ")
+    p.type("login joe\r")
+    p.expect("Password: ")
+    p.type("secret\r")
+    p.expect(r"joe@.*\$ ")
+    p.type("echo $(whoami) in $PWD; sleep 100\r")
+    p.expect(r"joe in /home/joe\r\n")
+    time.sleep(1)
+    p.type("\x03")
+    p.expect(r"\$ ")
+    p.type("exit\r")
     p.expect(r"\$ ")
     leave(p)
 

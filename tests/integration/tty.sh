@@ -4,8 +4,17 @@ here=$(readlink -f "$(dirname "$0")")
 . "$(dirname "$0")/lib.sh"
 need python3 bash ps stty
 
-for name in who interrupt jobs completion resize vi top much_output much_input restored hang_up \
+for name in who interrupt jobs completion resize vi top login much_output much_input restored hang_up \
     nobody_there; do
     check "$name" timeout -k 5 "$limit" python3 "$here/tty.py" "$picket" "$name"
 done
+
+# With PICKET_LONG=1: another root, made by debootstrap from a mirror.
+if [ -n "${PICKET_LONG:-}" ]; then
+    need debootstrap
+    debootstrap --variant=minbase --include=login,passwd,procps bookworm root \
+        "${PICKET_MIRROR:-http://deb.debian.org/debian}" >log 2>&1 || fail debootstrap "$(tail log)"
+    check 'login to a root of its own' env ROOTFS="$work/root" \
+        timeout -k 5 "$limit" python3 "$here/tty.py" "$picket" login
+fi
 finish

@@ -248,8 +248,7 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
          .show = pseudo_show_const,                                                                \
          .arg = io_text,                                                                           \
          .flags = PSEUDO_ACCESS},                                                                  \
-        PSEUDO_FILE("limits", proc_pid_limits), PSEUDO_CONST("loginuid", "4294967295"),            \
-        ROW_PRIVATE("maps", 0444, proc_pid_maps),                                                  \
+        PSEUDO_FILE("limits", proc_pid_limits), ROW_PRIVATE("maps", 0444, proc_pid_maps),          \
         {.name = "mem", .mode = S_IFREG | 0600, .fops = &proc_mem_fops, .flags = PSEUDO_ATTACH},   \
         ROW_MOUNTS("mountinfo", 0444, MOUNTS_INFO), ROW_MOUNTS("mounts", 0444, MOUNTS_TAB),        \
         {.name = "ns", .mode = S_IFDIR | 0511, .children = proc_ns_rows, .flags = PSEUDO_ACCESS},  \
@@ -260,7 +259,6 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
          .store = store_oom_adj},                                                                  \
         ROW_PRIVATE("personality", 0400, show_personality), ROW_MAP("projid_map", ID_PROJECT),     \
         ROW_PATH("root"), PSEUDO_FILE("schedstat", proc_pid_schedstat),                            \
-        PSEUDO_CONST("sessionid", "4294967295"),                                                   \
         {.name = "setgroups",                                                                      \
          .mode = S_IFREG | 0644,                                                                   \
          .show = proc_pid_show_setgroups,                                                          \
