@@ -378,11 +378,13 @@ static long start_child(struct task *t, struct task *child, const struct clone_r
     uint32_t tid32 = (uint32_t)tid;
     if (rq->flags & CLONE_PARENT_SETTID)
         IGNORE(MM_COPY_OUT(t->mm, rq->parent_tid, &tid32));
+    bool tell = event || (v && ptrace_wants(t, PTRACE_EVENT_VFORK_DONE));
+    pid_t told = tell ? ptrace_nr_for_tracer(t, child->pid) : 0;
     host_thread_start(ht, child);
     if (event)
-        ptrace_event(t, event, (uint64_t)tid);
+        ptrace_event(t, event, (uint64_t)told);
     if (v && wait_for_vfork(t, v))
-        ptrace_event(t, PTRACE_EVENT_VFORK_DONE, (uint64_t)tid);
+        ptrace_event(t, PTRACE_EVENT_VFORK_DONE, (uint64_t)told);
     return tid;
 }
 

@@ -205,7 +205,7 @@ long task_exec(struct task *t, struct file *file, const struct exec_name *name,
         cred_put(cred);
         return err;
     }
-    pid_t old_tid = t->tid;
+    pid_t old_tid = ptrace_nr_for_tracer(t, t->pid);
     err = fd_table_unshare(t);
     if (!err)
         err = dethread(t);

@@ -51,6 +51,12 @@ pid_t ptrace_tracer_tid(struct task *t)
     return t->ptrace.tracer ? t->ptrace.tracer->tid : 0;
 }
 
+pid_t ptrace_nr_for_tracer(struct task *t, const struct pid *pid)
+{
+    MUTEX_GUARD(&t->kernel->tree_lock);
+    return t->ptrace.tracer ? pid_nr_in(pid, task_pid_ns(t->ptrace.tracer)) : 0;
+}
+
 bool ptrace_is_stopped(struct task *t, struct task *child)
 {
     lock_assert_held(&child->tg->sighand_lock);

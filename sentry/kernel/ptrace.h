@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 struct task;
+struct pid;
 
 enum ptrace_state { PTRACE_RUNNING, PTRACE_STOPPED, PTRACE_LISTENING };
 enum ptrace_resume {
@@ -64,6 +65,8 @@ int ptrace_interrupt(struct task *t, struct task *child);
 int ptrace_listen(struct task *t, struct task *child);
 /* Who traces t: a thread id, or 0. */
 pid_t ptrace_tracer_tid(struct task *t);
+/* A number as t's tracer sees it; 0: there is none. */
+pid_t ptrace_nr_for_tracer(struct task *t, const struct pid *pid);
 /* SIGHAND of child held. */
 bool ptrace_is_stopped(struct task *t, struct task *child);
 
@@ -102,7 +105,7 @@ bool ptrace_wants(struct task *t, int event);
 /* SECCOMP_RET_TRACE: false if nobody wants to know. */
 bool ptrace_seccomp_stop(struct task *t, unsigned data);
 bool ptrace_suspends_seccomp(struct task *t);
-/* A program was executed; old_tid: of the thread that did it. */
+/* A program was executed; old_tid: of the thread that did it, for the tracer. */
 void ptrace_exec(struct task *t, pid_t old_tid);
 void ptrace_exit_event(struct task *t);
 /* Whether the tracer's powers forbid to gain any by exec. */

@@ -8,6 +8,7 @@
  * itself.
  */
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/process.h"
 #include "sentry/kernel/seccomp.h"
 #include "sentry/vfs/vfs.h"
 #include <stdlib.h>
@@ -206,7 +207,7 @@ static long ioctl_recv(struct seccomp_filter *f, struct task *t, gva_t arg)
         if (!r)
             return err;
         n.id = r->id;
-        n.pid = (uint32_t)r->task->tid;
+        n.pid = (uint32_t)pid_nr_in(r->task->pid, task_pid_ns(t));
         n.data = *r->data;
         r->state = NOTIFY_SENT;
         if (f->wait_killable)

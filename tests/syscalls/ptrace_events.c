@@ -199,6 +199,48 @@ CASE(vfork_events)
     EXPECT_EQ(wait_all(child), 0);
 }
 
+/* The tracer hears of numbers as its own namespace has them. */
+CASE(pid_namespace)
+{
+    if (geteuid() != 0)
+        SKIP("needs root");
+    pid_t child = TRACED({
+        long p = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
+        if (p < 0)
+            _exit(TEST_STATUS_SKIPPED);
+        if (p == 0) {
+            pid_t q = vfork();
+            if (q == 0)
+                _exit(4);
+            _exit(getpid() == 1 && q == 2 ? 3 : 1);
+        }
+        EXPECT_EXITED((pid_t)p, 3);
+    });
+    options(child, PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEVFORKDONE);
+    go(child, 0);
+    int status = wait_all(child);
+    if (status == TEST_STATUS_SKIPPED << 8)
+        SKIP("no pid namespaces");
+    EXPECT_EQ(status, STOPPED_AT(PTRACE_EVENT_FORK));
+    pid_t init = (pid_t)event_message(child);
+    EXPECT_STOP(init, STOPPED_BY(SIGSTOP));
+    go(child, 0);
+    go(init, 0);
+    EXPECT_STOP(init, STOPPED_AT(PTRACE_EVENT_VFORK));
+    pid_t second = (pid_t)event_message(init);
+    EXPECT_NE(second, 2);
+    EXPECT_STOP(second, STOPPED_BY(SIGSTOP));
+    go(init, 0);
+    go(second, 0);
+    EXPECT_EQ(wait_all(second), 4 << 8);
+    EXPECT_STOP(init, STOPPED_AT(PTRACE_EVENT_VFORK_DONE));
+    EXPECT_EQ(event_message(init), second);
+    EXPECT_OK(trace(PTRACE_DETACH, init, 0, 0));
+    EXPECT_STOP(child, STOPPED_BY(SIGCHLD));
+    go(child, 0);
+    EXPECT_EQ(wait_all(child), 0);
+}
+
 static void *thread_body(TEST_UNUSED void *arg)
 {
     return NULL;
