@@ -99,6 +99,32 @@ CASE(detach_with_signal)
     EXPECT_KILLED(child, SIGTERM);
 }
 
+/* What a sleeping task waits in. */
+CASE(proc_syscall)
+{
+    char path[64], text[256] = {0}, want[64];
+    int fds[2];
+    EXPECT_OK(pipe(fds));
+    pid_t child = FORK({
+        char buf[77];
+        EXPECT_EQ(read(fds[0], buf, sizeof(buf)), 0);
+    });
+    until_state(child, 'S');
+    snprintf(path, sizeof(path), "/proc/%d/syscall", (int)child);
+    int fd = EXPECT_OK(open(path, O_RDONLY));
+    EXPECT_GT(read(fd, text, sizeof(text) - 1), 0);
+    snprintf(want, sizeof(want), "%d 0x%x 0x", SYS_read, fds[0]);
+    EXPECT_EQ(strncmp(text, want, strlen(want)), 0);
+    EXPECT(strstr(text, " 0x4d 0x") != NULL);
+    close(fd);
+    fd = EXPECT_OK(open("/proc/self/syscall", O_RDONLY));
+    memset(text, 0, sizeof(text));
+    EXPECT_GT(read(fd, text, sizeof(text) - 1), 0);
+    snprintf(want, sizeof(want), "%d 0x%x 0x", SYS_read, fd);
+    EXPECT_EQ(strncmp(text, want, strlen(want)), 0);
+    kill(child, SIGKILL);
+}
+
 /* ---- somebody else's child ---- */
 
 CASE(grandchild)

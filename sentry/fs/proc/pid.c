@@ -143,6 +143,32 @@ static int show_personality(struct pseudo_ctx *c, struct text *out)
     return 0;
 }
 
+/* A task that runs has no registers to show, but for the reader's own. One that sleeps must still
+ * be asleep when they have been read. */
+static bool is_asleep(struct pseudo_ctx *c, struct task *t)
+{
+    return t == c->reader || atomic_load(&t->state) == TASK_SLEEPING;
+}
+
+static int show_syscall(struct pseudo_ctx *c, struct text *out)
+{
+    struct task *t = proc_task(c);
+    if (!t)
+        return -ESRCH;
+    bool asleep = is_asleep(c, t);
+    uint64_t switches = atomic_load(&t->nvcsw);
+    const struct user_regs_struct r = asleep ? t->arch.regs : (struct user_regs_struct){0};
+    if (!asleep || !is_asleep(c, t) || atomic_load(&t->nvcsw) != switches)
+        text_add(out, "running\n");
+    else if ((int)r.orig_rax == -1)
+        text_add(out, "-1 0x%llx 0x%llx\n", r.rsp, r.rip);
+    else
+        text_add(out, "%d 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx\n",
+                 (int)r.orig_rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9, r.rsp, r.rip);
+    task_put(t);
+    return 0;
+}
+
 static int show_timerslack(struct pseudo_ctx *c, struct text *out)
 {
     struct task *t = proc_task(c);
@@ -266,8 +292,12 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
         ROW_PRIVATE("smaps", 0444, proc_pid_smaps),                                                \
         ROW_PRIVATE("smaps_rollup", 0444, proc_pid_smaps_rollup),                                  \
         PSEUDO_FILE("stat", proc_pid_stat), PSEUDO_FILE("statm", proc_pid_statm),                  \
-        PSEUDO_FILE("status", proc_pid_status), ROW_MAP("uid_map", ID_UID),                        \
-        PSEUDO_CONST("wchan", "0")
+        PSEUDO_FILE("status", proc_pid_status),                                                    \
+        {.name = "syscall",                                                                        \
+         .mode = S_IFREG | 0400,                                                                   \
+         .show = show_syscall,                                                                     \
+         .flags = PSEUDO_ACCESS | PSEUDO_ATTACH},                                                  \
+        ROW_MAP("uid_map", ID_UID), PSEUDO_CONST("wchan", "0")
 
 const struct pseudo_row proc_task_rows[] = {
     COMMON_ROWS,
