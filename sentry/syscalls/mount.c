@@ -16,11 +16,6 @@ static int optional_name(struct task *t, gva_t addr, struct pathbuf *buf, const 
     return addr ? getname(t, addr, LOOKUP_EMPTY_PATH, buf) : 0;
 }
 
-static bool may_mount(struct task *t)
-{
-    return task_capable_in(t, t->fs->ns->common.owner, CAP_SYS_ADMIN);
-}
-
 SYSCALL(mount)
 {
     struct pathbuf source_buf, target, type_buf, data_buf;
@@ -35,7 +30,7 @@ SYSCALL(mount)
         err = getname(t, ARG_GVA(a, 1), 0, &target);
     if (err)
         return err;
-    if (!may_mount(t))
+    if (!vfs_may_mount(t))
         return -EPERM;
     if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
         flags &= ~(unsigned long)MS_MGC_MSK;
@@ -45,7 +40,7 @@ SYSCALL(mount)
 SYSCALL(umount2)
 {
     struct pathbuf target;
-    if (!may_mount(t))
+    if (!vfs_may_mount(t))
         return -EPERM;
     int err = getname(t, ARG_GVA(a, 0), 0, &target);
     return err ? err : vfs_umount(t, target.s, ARG_INT(a, 1));
@@ -54,7 +49,7 @@ SYSCALL(umount2)
 SYSCALL(pivot_root)
 {
     struct pathbuf new_root, put_old;
-    if (!may_mount(t))
+    if (!vfs_may_mount(t))
         return -EPERM;
     int err = getname(t, ARG_GVA(a, 0), 0, &new_root);
     if (!err)

@@ -81,17 +81,16 @@ SYSCALL(openat)
     return open_legacy(t, ARG_INT(a, 0), ARG_GVA(a, 1), ARG_UINT(a, 2), a->a[3]);
 }
 
-/* An extensible structure: what we do not know must be zero. */
-static int copy_in_how(struct task *t, gva_t addr, uint64_t size, struct open_how *how)
+int copy_in_struct(struct task *t, gva_t addr, uint64_t size, void *out, size_t known)
 {
     char extra[256];
-    if (size < sizeof *how)
+    if (size < known)
         return -EINVAL;
     if (size > PAGE_SIZE)
         return -E2BIG;
-    if (MM_COPY_IN(t->mm, how, addr))
+    if (mm_copy_in(t->mm, out, addr, known))
         return -EFAULT;
-    for (uint64_t done = sizeof *how; done < size;) {
+    for (uint64_t done = known; done < size;) {
         size_t n = MIN(size - done, sizeof extra);
         if (mm_copy_in(t->mm, extra, addr + done, n))
             return -EFAULT;
@@ -106,7 +105,7 @@ static int copy_in_how(struct task *t, gva_t addr, uint64_t size, struct open_ho
 SYSCALL(openat2)
 {
     struct open_how how;
-    int err = copy_in_how(t, ARG_GVA(a, 2), a->a[3], &how);
+    int err = copy_in_struct(t, ARG_GVA(a, 2), a->a[3], &how, sizeof how);
     return err ? err : do_open(t, ARG_INT(a, 0), ARG_GVA(a, 1), &how);
 }
 

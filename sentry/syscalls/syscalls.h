@@ -30,6 +30,10 @@ long syscall_dispatch(struct task *t, uint64_t nr, const struct sysargs *a);
 /* "openat", or NULL. */
 const char *syscall_name(uint64_t nr);
 
+/* An extensible structure of the application (open.c): `size` bytes as it says, of which we know
+ * the first `known`; the others must be zero (-E2BIG). */
+int copy_in_struct(struct task *t, gva_t addr, uint64_t size, void *out, size_t known);
+
 /*
  * strace.c: one line for a call, when it has returned; a call that sleeps shows its first half
  * before ("<unfinished ...>"). Lines go to the log if it is open at LOG_INFO, else to stderr.

@@ -9,6 +9,7 @@
 
 #include "sentry/kernel/ns_common.h"
 #include "sentry/vfs/vfs.h"
+#include <errno.h>
 #include <sys/mount.h>
 
 /* ---- mount.c: trees ---- */
@@ -92,6 +93,8 @@ int mount_copy(const struct mount *m, struct dentry *root, unsigned how, struct 
 /* A copy of m, showing `root`, and of the mounts below that; unbindable ones are left out unless
  * MOUNT_COPY_UNBINDABLE. In no namespace: mount_link or mount_unlink it. */
 int mount_copy_tree(struct mount *m, struct dentry *root, unsigned how, struct mount **out);
+/* m, which is private, joins the groups of `other`. */
+void mount_join(struct mount *m, const struct mount *other);
 /* Leaves its groups. */
 void mount_make_private(struct mount *m);
 /* kind: MS_SHARED, MS_PRIVATE, MS_SLAVE or MS_UNBINDABLE. 0 or -ENOMEM. */
@@ -114,11 +117,16 @@ int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *roo
                  const struct path_ref *mountpoint, unsigned flags, const char *source);
 /* The MS_* flags of mount(2) that a mount keeps, with one way of counting access times. */
 unsigned mount_flags(unsigned long flags);
-/* mount(2), umount2(2), pivot_root(2): the caller has CAP_SYS_ADMIN. data: NULL or a string. */
+/* CAP_SYS_ADMIN where it counts: in the user namespace that owns the mount namespace. */
+bool vfs_may_mount(struct task *t);
+/* mount(2), umount2(2), pivot_root(2): the caller may mount. data: NULL or a string. */
 int vfs_do_mount(struct task *t, const char *source, const char *target, const char *type,
                  unsigned long flags, const char *data);
 int vfs_umount(struct task *t, const char *target, int flags);
 int vfs_pivot_root(struct task *t, const char *new_root, const char *put_old);
+/* Begins a change at *p, which may have been covered since it was looked up: goes on top. On 0
+ * mount_lock is held. -ENOENT: a directory that was removed can carry nothing. */
+int mount_place_lock(struct vfs *v, struct path_ref *p);
 /* Parts of the above, for descriptors of mounts. Pre: mount_lock held. */
 int mount_move_locked(struct mount_ns *ns, const struct path_ref *from, const struct path_ref *at);
 /* -EBUSY: read-only, but files are open for writing. */

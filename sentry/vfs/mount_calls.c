@@ -16,6 +16,11 @@
 #define MS_NOUSER (1ul << 31)
 #endif
 
+bool vfs_may_mount(struct task *t)
+{
+    return task_capable_in(t, t->fs->ns->common.owner, CAP_SYS_ADMIN);
+}
+
 unsigned mount_flags(unsigned long flags)
 {
     unsigned f = (unsigned)flags & MOUNT_FLAGS & ~(unsigned)MS_RELATIME;
@@ -26,11 +31,7 @@ unsigned mount_flags(unsigned long flags)
 
 /* ---- places ---- */
 
-/*
- * Begins a change at *p, which may have been covered since it was looked up: goes on top. On 0
- * mount_lock is held. -ENOENT: a directory that was removed can carry nothing.
- */
-static int place_lock(struct vfs *v, struct path_ref *p)
+int mount_place_lock(struct vfs *v, struct path_ref *p)
 {
     struct path_ref top = *p;
     mutex_lock(&v->mount_lock);
@@ -68,7 +69,7 @@ static bool has_unbindable(struct mount *m)
 static int attach_new(struct mount_ns *ns, struct mount *m, struct path_ref *at)
 {
     struct vfs *v = ns->vfs;
-    int err = place_lock(v, at);
+    int err = mount_place_lock(v, at);
     if (err) {
         mount_put(m);
         return err;
@@ -123,7 +124,8 @@ static int mount_new(struct task *t, const char *source, struct path_ref *at, co
     int err = fs->mount(t->kernel, source, data, &sb);
     if (err)
         return err;
-    sb->read_only = flags & MS_RDONLY;
+    if (flags & MS_RDONLY) /* it may have other mounts already */
+        sb->read_only = true;
     err = mount_alloc(t->kernel->vfs, sb, sb->root, mount_flags(flags), source, &m);
     super_put(sb);
     return err ? err : attach_new(t->fs->ns, m, at);
@@ -158,7 +160,7 @@ static int mount_bind(struct task *t, const char *source, struct path_ref *at, b
     int err = vfs_lookup(t, AT_FDCWD, source, LOOKUP_FOLLOW, &from);
     if (err)
         return err;
-    err = place_lock(v, at);
+    err = mount_place_lock(v, at);
     if (!err) {
         err = bind_locked(t->fs->ns, &from, at, recursive);
         mutex_unlock(&v->mount_lock);
@@ -198,7 +200,7 @@ static int mount_move(struct task *t, const char *source, struct path_ref *at)
     int err = vfs_lookup(t, AT_FDCWD, source, LOOKUP_FOLLOW, &from);
     if (err)
         return err;
-    err = place_lock(v, at);
+    err = mount_place_lock(v, at);
     if (!err) {
         err = mount_move_locked(t->fs->ns, &from, at);
         mutex_unlock(&v->mount_lock);

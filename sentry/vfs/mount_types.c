@@ -37,10 +37,13 @@ static int mount_mqueue(struct kernel *k, UNUSED const char *source, UNUSED cons
 }
 
 static const struct file_system_type types[] = {
-    {"tmpfs", tmpfs_mount, true},       {"ramfs", tmpfs_mount, true},
-    {"proc", mount_proc, true},         {"sysfs", mount_sysfs, true},
-    {"devtmpfs", mount_devtmpfs, true}, {"devpts", mount_devpts, true},
-    {"mqueue", mount_mqueue, true},
+    {"tmpfs", tmpfs_mount, tmpfs_check_option, true},
+    {"ramfs", tmpfs_mount, tmpfs_check_option, true},
+    {"proc", mount_proc, NULL, true},
+    {"sysfs", mount_sysfs, NULL, true},
+    {"devtmpfs", mount_devtmpfs, NULL, true},
+    {"devpts", mount_devpts, NULL, true},
+    {"mqueue", mount_mqueue, NULL, true},
 };
 
 const struct file_system_type *file_system_find(const char *name)

@@ -72,6 +72,14 @@ int mount_set_propagation(struct mount *m, unsigned kind)
     return 0;
 }
 
+void mount_join(struct mount *m, const struct mount *other)
+{
+    m->group = other->group;
+    if (m->group)
+        list_add_tail(&m->group->members, &m->peer);
+    set_master(m, other->master);
+}
+
 /* ---- copies ---- */
 
 int mount_copy(const struct mount *m, struct dentry *root, unsigned how, struct mount **out)
@@ -85,11 +93,7 @@ int mount_copy(const struct mount *m, struct dentry *root, unsigned how, struct 
     if (how & MOUNT_COPY_SLAVE && m->group) {
         set_master(copy, m->group);
     } else {
-        if (m->group) {
-            copy->group = m->group;
-            list_add_tail(&m->group->members, &copy->peer);
-        }
-        set_master(copy, m->master);
+        mount_join(copy, m);
     }
     if (how & MOUNT_COPY_SHARED)
         err = mount_set_propagation(copy, MS_SHARED);

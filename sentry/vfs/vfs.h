@@ -45,6 +45,7 @@ struct fs_context;
 struct path_ref;
 struct file_owner;
 struct lock_waits;
+struct aio;
 
 /* ---- attributes ---- */
 
@@ -512,6 +513,7 @@ struct vfs {
     struct mount *anon_mnt;               /* their mount, reachable by no walk */
     struct super_block *devpts;           /* that /dev/ptmx belongs to */
     _Atomic(struct super_block *) shm_sb; /* nameless tmpfs files; made on first use */
+    struct aio *aio;
     struct dcache *dcache;
     struct lock_waits *lock_waits; /* who waits for whom: vfs/locks.c */
     struct mutex mount_lock;       /* MOUNT */
@@ -531,6 +533,8 @@ struct file_system_type {
     const char *name;
     /* source, data as mount(2). Gives a super block with one reference and its root set. */
     int (*mount)(struct kernel *k, const char *source, const char *data, struct super_block **out);
+    /* Whether it would take that one option ("size=1m"); NULL: all. */
+    int (*check)(const struct kernel *k, const char *option);
     bool user_mountable; /* mount(2) in the sandbox may ask for it */
 };
 
@@ -562,6 +566,7 @@ int tmpfs_create(struct kernel *k, uint32_t root_mode, uint64_t max_bytes,
                  struct super_block **out);
 /* As file_system_type.mount: data are mount options. */
 int tmpfs_mount(struct kernel *k, const char *source, const char *data, struct super_block **out);
+int tmpfs_check_option(const struct kernel *k, const char *option);
 /* A nameless tmpfs file for memfd_create, shared anonymous memory (mm), System V shared memory,
  * open for reading and writing. name: as /proc/PID/fd and maps show it ("/memfd:x (deleted)",
  * "/dev/zero (deleted)"). flags: MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL; without them the file takes no

@@ -140,6 +140,12 @@ static int parse_options(struct options *o, const char *data)
     return err;
 }
 
+int tmpfs_check_option(const struct kernel *k, const char *option)
+{
+    struct options o = {.kernel = k};
+    return parse_option(&o, option);
+}
+
 int tmpfs_mount(struct kernel *k, UNUSED const char *source, const char *data,
                 struct super_block **out)
 {
