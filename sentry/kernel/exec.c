@@ -4,6 +4,7 @@
  * The new program is loaded beside the old one. Only when that has succeeded do the other threads
  * have to leave (dethread); from then on nothing can fail.
  */
+#include "sentry/aio/aio.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/process.h"
@@ -138,6 +139,7 @@ static void install_memory(struct task *t, struct load_result *new)
     }
     if (old_exe)
         file_put(old_exe);
+    aio_exit(t->tg);
     if (old_mm)
         mm_user_put(old_mm);
     struct thread_group *owner = t->tg->mm_limits_owner;

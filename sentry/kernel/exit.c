@@ -5,6 +5,7 @@
  *   running --task_exit--> left (a thread: gone; a leader: keeps its number)
  *   all have left --------> the process is a zombie --wait4, or nobody wants to know--> reaped
  */
+#include "sentry/aio/aio.h"
 #include "sentry/ipc/ipc.h"
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/host_thread.h"
@@ -289,6 +290,8 @@ static void mark_exiting(struct task *t)
         strace_task_exit(t, t->exit_code);
     if (last)
         posix_timers_exit(tg);
+    if (last)
+        aio_exit(tg);
 }
 
 static void release_context(struct task *t)

@@ -33,6 +33,7 @@ struct thread_group *thread_group_create(struct kernel *k, struct sighand *sigha
     list_init(&tg->shared_pending.queue);
     mutex_init(&tg->sighand_lock, LOCK_SIGHAND);
     mutex_init(&tg->limits_lock, LOCK_LEAF);
+    list_init(&tg->aio);
     wait_queue_init(&tg->signal_wait);
     wait_queue_init(&tg->child_wait);
     wait_queue_init(&tg->exit_wait);

@@ -119,6 +119,7 @@ struct thread_group {
     struct mm_limits mm_limits;
     struct thread_group
         *mm_limits_owner;     /* whose mm_limits the mm reads (CLONE_VM), or NULL: ours */
+    struct list_head aio;     /* contexts (limits_lock): sentry/aio */
     struct timer_set *timers; /* itimers and POSIX timers: posix_timers.c */
     _Atomic uint64_t max_rss; /* bytes: the largest of the address spaces that are gone */
     _Atomic int oom_score_adj;

@@ -1,6 +1,7 @@
 /*
  * The mount tree that a sandbox starts with.
  */
+#include "sentry/aio/aio.h"
 #include "sentry/fs/devpts/devpts.h"
 #include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/kernel/kernel.h"
@@ -73,6 +74,8 @@ int vfs_create(struct kernel *k)
     int err = dcache_create(&v->dcache, DCACHE_LIMIT);
     if (!err)
         err = lock_waits_create(&v->lock_waits);
+    if (!err)
+        err = aio_create(&v->aio);
     if (err)
         return err;
     v->anon_sb = anon_super(k, "anon_inodefs", ANON_INODE_FS_MAGIC);
@@ -91,6 +94,7 @@ void vfs_destroy(struct vfs *v)
     if (!v)
         return;
     struct super_block *shm = v->shm_sb;
+    aio_destroy(v->aio);
     if (v->root_ns)
         mount_ns_empty(v->root_ns);
     mount_ns_put(v->root_ns);

@@ -153,3 +153,18 @@ int eventfd_create_file(struct task *t, uint32_t count, int flags, struct file *
         eventfd_free(e);
     return err;
 }
+
+bool file_is_eventfd(const struct file *f)
+{
+    return f->ops == &eventfd_ops;
+}
+
+void eventfd_signal(struct file *f, uint64_t n)
+{
+    struct eventfd *e = f->priv;
+    {
+        MUTEX_GUARD(&e->lock);
+        e->count += MIN(n, UINT64_MAX - e->count);
+    }
+    wait_wake(&e->queue, EPOLLIN | EPOLLRDNORM);
+}

@@ -1,6 +1,7 @@
 /*
  * /proc/sys.
  */
+#include "sentry/aio/aio.h"
 #include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/ipc/ipc.h"
@@ -355,9 +356,15 @@ static const struct pseudo_row mqueue_rows[] = {
     {.name = NULL},
 };
 
+static int show_aio_nr(struct pseudo_ctx *c, struct text *out)
+{
+    text_add(out, "%u\n", aio_nr(c->k->vfs->aio));
+    return 0;
+}
+
 static const struct pseudo_row fs_rows[] = {
     PSEUDO_CONST("aio-max-nr", "65536\n"),
-    PSEUDO_CONST("aio-nr", "0\n"),
+    {.name = "aio-nr", .mode = S_IFREG | 0444, .show = show_aio_nr},
     PSEUDO_DIR("epoll", epoll_rows),
     PSEUDO_CONST("file-max", "9223372036854775807\n"),
     PSEUDO_CONST("file-nr", "0\t0\t9223372036854775807\n"),
