@@ -118,6 +118,15 @@ bool inode_capable(const struct inode *i, const struct cred *cred, int cap)
            id_out(ns, ID_GID, i->gid) != ID_INVALID;
 }
 
+uint32_t inode_strip_foreign_sgid(const struct inode *dir, uint32_t mode, const struct cred *cred)
+{
+    bool program = (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+    if (!program || S_ISDIR(mode) || !(dir->mode & S_ISGID) || cred_in_group(cred, dir->gid) ||
+        inode_capable(dir, cred, CAP_FSETID))
+        return mode;
+    return mode & ~(uint32_t)S_ISGID;
+}
+
 void inode_init_owner(struct inode *i, const struct inode *dir, uint32_t mode,
                       const struct cred *cred)
 {
@@ -127,9 +136,6 @@ void inode_init_owner(struct inode *i, const struct inode *dir, uint32_t mode,
         i->gid = dir->gid;
         if (S_ISDIR(mode))
             mode |= S_ISGID;
-        else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) &&
-                 !cred_in_group(cred, i->gid) && !inode_capable(dir, cred, CAP_FSETID))
-            mode &= ~(uint32_t)S_ISGID;
     }
     i->mode = mode;
 }

@@ -73,6 +73,9 @@ int inode_deny_write(struct inode *i);
 void inode_allow_write(struct inode *i);
 /* Whether cred owns i, or may act as if. */
 bool inode_owner_or_capable(const struct inode *i, const struct cred *cred);
+/* The mode of something new in dir, whose group it will get: nobody makes a set-gid program of a
+ * group that he is not in. */
+uint32_t inode_strip_foreign_sgid(const struct inode *dir, uint32_t mode, const struct cred *cred);
 /* The mode without the bits that a write or chown by somebody unprivileged takes away. */
 uint32_t inode_strip_privs(uint32_t mode);
 /* Drops set-id bits before a write by t. */

@@ -123,7 +123,7 @@ int vfs_mknod(struct task *t, int dfd, const char *path, uint32_t mode, dev_t de
     if (err)
         return err;
     struct inode *dir = c.parent.dentry->inode;
-    mode = type | apply_umask(t, mode & 07777);
+    mode = inode_strip_foreign_sgid(dir, type | apply_umask(t, mode & 07777), t->cred);
     /* A whiteout, 0/0, is no device: everybody may make one. */
     bool device = (type == S_IFCHR && dev != 0) || type == S_IFBLK;
     if (device && !task_capable(t, CAP_MKNOD))

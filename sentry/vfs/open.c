@@ -143,6 +143,7 @@ static int create_in(struct walk *w, const struct last_name *last, uint32_t mode
     struct task *t = w->t;
     struct dentry *parent = w->path.dentry;
     struct inode *dir = parent->inode;
+    mode = inode_strip_foreign_sgid(dir, mode, t->cred);
     rwlock_write(&dir->dir_lock);
     int err = lookup_one_locked(parent, last->name, last->len, d);
     if (!err && !(*d)->inode) {
@@ -253,6 +254,7 @@ static int open_tmpfile(struct task *t, int dfd, const char *path, const struct 
     if (!err)
         err = inode_permission(parent, t->cred, MAY_WRITE | MAY_EXEC);
     uint32_t mode = S_IFREG | ((uint32_t)how->mode & 07777 & ~t->fs->umask);
+    mode = inode_strip_foreign_sgid(parent, mode, t->cred);
     if (!err)
         err = parent->ops->tmpfile ? parent->ops->tmpfile(parent, mode, t->cred, &i) : -EOPNOTSUPP;
     if (!err) {

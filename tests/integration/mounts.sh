@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # mount, umount, unshare and findmnt of util-linux, and bubblewrap, in the sandbox.
 . "$(dirname "$0")/lib.sh"
 need mount umount unshare findmnt bwrap
