@@ -24,6 +24,7 @@
     X(MAPPABLE_MAPS, "fs: mapping set of a mappable; held while it invalidates")                   \
     X(MM_ACTIVE, "mm: PMAs of an address space, and the platform's copy of them")                  \
     X(MAPPABLE_DATA, "fs: which pages a mappable has; all that translate may take")                \
+    X(UNIX_GC, "unix sockets: which files are in messages")                                        \
     X(UNIX_NAMES, "unix sockets: which socket has which name")                                     \
     X(SOCKET, "sockets: state and queues (listener before connecting socket)")                     \
     X(IPC, "System V IPC: the objects of one kind; a POSIX message queue")                         \

@@ -31,11 +31,16 @@ static _Thread_local struct {
 
 static void free_one(struct scm_files *s)
 {
-    if (s->inflight)
-        atomic_fetch_sub(s->inflight, s->n);
+    if (s->flying)
+        unix_files_land(&s, &s);
     for (unsigned i = 0; i < s->n; i++)
         file_put(s->files[i]);
     free(s);
+}
+
+bool scm_files_freeing(void)
+{
+    return freeing.active;
 }
 
 void scm_files_free(struct scm_files *s)

@@ -17,8 +17,10 @@ struct socket;
 /* Open files on their way (SCM_RIGHTS): a reference on each. */
 #define SCM_MAX_FILES 253u
 struct scm_files {
-    struct scm_files *next;    /* private to scm.c */
-    _Atomic int64_t *inflight; /* counts them while they are in a queue */
+    struct scm_files *next;  /* private to scm.c */
+    struct kernel *flying;   /* while they are in a queue: socket/unix/gc.c */
+    uid_t uid;               /* whose they are then */
+    struct list_head seized; /* private to gc.c */
     unsigned n;
     struct file *files[];
 };
@@ -98,11 +100,20 @@ struct ucred socket_cred_out(const struct task *t, const struct ucred *c);
 int socket_getsockopt(struct socket *s, int name, void *val, socklen_t *len);
 int socket_setsockopt(struct socket *s, struct task *t, int name, const void *val, socklen_t len);
 
+/* *from becomes *to, and is in no queue any more. */
+void unix_files_land(struct scm_files **from, struct scm_files **to);
+/* Whether t's user has more files in queues than RLIMIT_NOFILE allows. */
+bool unix_too_many_in_flight(struct task *t);
+/* Whether this thread is freeing files right now. */
+bool scm_files_freeing(void);
+
 /* ---- families ---- */
 
 /* Two of them, connected, if pair is not NULL. -EPROTONOSUPPORT, -ESOCKTNOSUPPORT. */
 int unix_socket_create(struct task *t, int type, int protocol, struct socket **out,
                        struct socket **pair);
+struct unix_gc *unix_gc_create(void);
+void unix_gc_destroy(struct unix_gc *gc);
 struct unix_names *unix_names_create(void);
 void unix_names_destroy(struct unix_names *n);
 

@@ -33,20 +33,13 @@ _Static_assert(sizeof(struct user_mmsghdr) == sizeof(struct mmsghdr), "as the ke
 
 /* ---- control messages on their way in ---- */
 
-static bool too_many_in_flight(struct task *t)
-{
-    int64_t n = atomic_load(&t->kernel->vfs->files_in_flight);
-    return (uint64_t)n > task_rlimit(t, RLIMIT_NOFILE) && !task_capable(t, CAP_SYS_RESOURCE) &&
-           !task_capable(t, CAP_SYS_ADMIN);
-}
-
 static int control_rights(struct task *t, const char *data, size_t n, struct sock_msg *m)
 {
     size_t count = n / sizeof(int);
     unsigned have = m->files ? m->files->n : 0;
     if (count == 0)
         return 0;
-    if (too_many_in_flight(t))
+    if (unix_too_many_in_flight(t))
         return -ETOOMANYREFS;
     if (have + count > SCM_MAX_FILES)
         return -EINVAL;

@@ -83,7 +83,8 @@ int vfs_create(struct kernel *k)
     v->sock_sb = anon_super(k, "sockfs", SOCKFS_MAGIC);
     v->ns_sb = anon_super(k, "nsfs", NSFS_MAGIC);
     v->unix_names = unix_names_create();
-    if (!v->anon_sb || !v->pipe_sb || !v->sock_sb || !v->ns_sb || !v->unix_names)
+    v->unix_gc = unix_gc_create();
+    if (!v->anon_sb || !v->pipe_sb || !v->sock_sb || !v->ns_sb || !v->unix_names || !v->unix_gc)
         return -ENOMEM;
     err = mount_alloc(v, v->anon_sb, v->anon_sb->root, 0, "anon_inodefs", &v->anon_mnt);
     return err ? err : mount_ns_create(v, false, NULL, &v->root_ns);
@@ -108,6 +109,7 @@ void vfs_destroy(struct vfs *v)
     if (v->ns_sb)
         super_put(v->ns_sb);
     unix_names_destroy(v->unix_names);
+    unix_gc_destroy(v->unix_gc);
     if (v->devpts)
         super_put(v->devpts);
     if (shm)

@@ -509,7 +509,7 @@ struct vfs {
     struct super_block *sock_sb;
     struct super_block *ns_sb;            /* fs/nsfs */
     struct unix_names *unix_names;        /* socket/unix */
-    _Atomic int64_t files_in_flight;      /* in messages that nobody has read */
+    struct unix_gc *unix_gc;              /* likewise: files in messages that nobody has read */
     struct mount *anon_mnt;               /* their mount, reachable by no walk */
     struct super_block *devpts;           /* that /dev/ptmx belongs to */
     _Atomic(struct super_block *) shm_sb; /* nameless tmpfs files; made on first use */

@@ -28,6 +28,8 @@ struct unix_sock *unix_create(struct kernel *k, int type)
     list_init(&s->accept_link);
     list_init(&s->senders);
     list_init(&s->sender_link);
+    list_init(&s->gc.link);
+    list_init(&s->gc.work);
     mutex_init(&s->recv_lock, LOCK_SOCKET_RECV);
     wait_queue_init(&s->room);
     s->peer_cred = (struct ucred){0, (uid_t)-1, (gid_t)-1};
@@ -155,7 +157,10 @@ static void unix_close(struct unix_sock *s, bool embryo)
 
 void unix_release(struct socket *sock)
 {
+    struct kernel *k = sock->kernel;
     unix_close(unix_of(sock), false);
+    if (!scm_files_freeing())
+        unix_collect(k);
 }
 
 /* ---- connecting ---- */

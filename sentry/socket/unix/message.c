@@ -76,10 +76,6 @@ static void enqueue(struct unix_sock *other, struct unix_msg *msg, struct sock_m
 {
     msg->files = m->files;
     m->files = NULL;
-    if (msg->files) {
-        msg->files->inflight = &other->sock.kernel->vfs->files_in_flight;
-        atomic_fetch_add(msg->files->inflight, msg->files->n);
-    }
     list_add_tail(&other->msgs, &msg->link);
     other->nmsgs++;
     other->bytes += msg->len;
@@ -283,6 +279,9 @@ ssize_t unix_sendmsg(struct socket *sock, struct task *t, struct uio *u, struct 
         return -EOPNOTSUPP;
     if (!m->has_creds)
         unix_set_cred(&m->creds, t);
+    int err = unix_files_launch(t->kernel, m->files, t->cred->uid);
+    if (err)
+        return err;
     return sock->type == SOCK_STREAM ? stream_send(s, t, u, m) : dgram_send(s, t, u, m);
 }
 
@@ -349,11 +348,7 @@ static void take_files(struct sock_msg *m, struct unix_msg *msg)
         m->files = scm_files_copy(msg->files);
         return;
     }
-    m->files = msg->files;
-    msg->files = NULL;
-    if (m->files->inflight)
-        atomic_fetch_sub(m->files->inflight, m->files->n);
-    m->files->inflight = NULL;
+    unix_files_land(&msg->files, &m->files);
 }
 
 /* A message is out of the queue. */

@@ -63,6 +63,16 @@ struct unix_sock {
     _Atomic bool passcred;
     struct list_head senders; /* sender_link of datagram sockets that have this one as their peer */
 
+    /* UNIX_GC: see gc.c. */
+    struct {
+        unsigned inflight;     /* references of our file that messages hold */
+        struct list_head link; /* while there are any */
+        struct file *file;     /* likewise */
+        bool suspect;          /* the rest: during a search */
+        unsigned outside;
+        struct list_head work;
+    } gc;
+
     struct list_head accept_link; /* the listener's lock */
     struct list_head sender_link; /* the peer's lock */
     struct mutex recv_lock;       /* SOCKET_RECV */
@@ -114,6 +124,14 @@ void unix_release(struct socket *sock);
 void unix_set_dgram_peer(struct unix_sock *s, struct unix_sock *other, enum unix_state state);
 /* The peer with a reference, or NULL. */
 struct unix_sock *unix_peer_get(struct unix_sock *s);
+
+/* ---- gc.c ---- */
+
+/* Files leave for a queue, on behalf of a user; before any socket's lock is taken. NULL is
+ * harmless. 0 or -ENOMEM. */
+int unix_files_launch(struct kernel *k, struct scm_files *files, uid_t uid);
+/* Frees the sockets that only each other's messages refer to. No lock held. */
+void unix_collect(struct kernel *k);
 
 /* ---- message.c ---- */
 
