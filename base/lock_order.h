@@ -49,6 +49,7 @@
     X(PLATFORM_POOL, "platform: stub processes in use and idle")                                   \
     X(PLATFORM_CPU, "platform: where tasks run")                                                   \
     X(MEMORY_FILE, "memmap: page allocation and reference counts")                                 \
+    X(HOST_DIR, "hostfs: where a directory is read; held while the gofer answers")                 \
     X(HOST_FILE, "memmap: windows and counts of mapped host files")                                \
     X(CLOCK, "kernel: clock calibration")                                                          \
     X(LEAF, "anything that calls nothing while it holds it")                                       \

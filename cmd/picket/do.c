@@ -85,13 +85,23 @@ static int leave_streams(void)
     return 0;
 }
 
-static int open_root(const struct do_options *o, int *out)
+static int open_root(const struct do_options *o)
 {
     const char *root = o->rootfs ? o->rootfs : "/";
-    *out = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (*out < 0)
+    o->exports[0] = (struct gofer_export){.fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC),
+                                          .read_only = true};
+    if (o->exports[0].fd < 0)
         return fail("--rootfs: cannot open %s: %s", root, strerror(errno));
     return 0;
+}
+
+/* From here on it alone has the directories. */
+static int start_gofer(const struct do_options *o, struct gofer_link *out)
+{
+    int err = gofer_start(o->exports, o->nvolumes + 1, out);
+    for (size_t k = 0; k <= o->nvolumes; k++)
+        close(o->exports[k].fd);
+    return err ? fail("cannot start the file server process: %s", strerror(-err)) : 0;
 }
 
 /* Where the command starts: as given, or where the caller is, if that is in the sandbox too. */
@@ -120,9 +130,11 @@ static int run_command(struct kernel *k)
     return err == -ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_EXECUTE;
 }
 
-static int run_sandbox(const struct kernel_config *config, struct do_terminal *terminal)
+static int run_sandbox(struct kernel_config *config, struct do_terminal *terminal)
 {
-    struct do_signals signals = {.terminal = terminal};
+    struct do_signals signals = {.terminal = terminal, .gofer = config->gofer->pid};
+    config->gofer_lost = do_signals_gofer_lost;
+    config->gofer_lost_arg = &signals;
     struct kernel *k;
     char why[512];
     int err = do_signals_start(&signals);
@@ -144,7 +156,9 @@ static int do_sandbox(const struct do_options *o, const int stdio[3])
 {
     char here[PATH_MAX];
     struct do_user user;
+    struct gofer_link gofer;
     struct kernel_config config = {
+        .gofer = &gofer,
         .overlay_root = true,
         .volumes = o->volumes,
         .nvolumes = o->nvolumes,
@@ -160,9 +174,11 @@ static int do_sandbox(const struct do_options *o, const int stdio[3])
     };
     if (o->tty && (!isatty(stdio[0]) || stdio[1] < 0))
         return fail("--tty: standard input is not a terminal");
-    int status = open_root(o, &config.root_fd);
+    int status = open_root(o);
     if (status == 0)
-        status = do_user_resolve(&user, o->user, config.root_fd);
+        status = do_user_resolve(&user, o->user, o->exports[0].fd);
+    if (status == 0)
+        status = start_gofer(o, &gofer);
     if (status == 0)
         status = open_log(o);
     if (status == 0)
@@ -182,6 +198,10 @@ static int do_sandbox(const struct do_options *o, const int stdio[3])
                  : run_sandbox(&config, terminal);
     do_terminal_stop(terminal);
     do_user_release(&user);
+    /* It has answered all that it was asked, and would end by itself only if we closed its
+     * channels, which a boot that failed may not have come to have. */
+    kill(gofer.pid, SIGKILL);
+    waitpid(gofer.pid, NULL, 0);
     return status;
 }
 

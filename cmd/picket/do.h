@@ -6,11 +6,13 @@
 #define PICKET_CMD_DO_H
 
 #include "base/log.h"
+#include "gofer/gofer.h"
 #include "sentry/kernel/kernel.h"
 
 struct do_options {
     const char *rootfs; /* NULL: the host's root */
     struct kernel_volume *volumes;
+    struct gofer_export *exports; /* the root's (-1 yet), and one for each volume */
     size_t nvolumes;
     const char *cwd;
     char **env; /* ended by NULL */
@@ -68,9 +70,15 @@ struct do_signals {
     int stop_fd;                     /* an eventfd: the thread is to leave */
     _Atomic(struct kernel *) kernel; /* NULL until it is up: then they end Picket itself */
     struct do_terminal *terminal;    /* to be restored before, or NULL */
+    pid_t gofer;
+    int gofer_fd; /* a pidfd */
+    _Atomic bool lost;
 };
 /* Before any other thread is started: blocks the signals in all of them. 0 or -errno. */
 MUST_CHECK int do_signals_start(struct do_signals *s);
 void do_signals_stop(struct do_signals *s);
+/* The gofer is gone, and with it the sandbox's files: ends Picket with a line that says so. Any
+ * thread; arg: the struct do_signals. */
+void do_signals_gofer_lost(void *arg);
 
 #endif

@@ -18,27 +18,37 @@ static int out_of_memory(void)
 }
 
 /* A directory is opened itself; anything else is a name in its directory. False: see errno. */
-static bool open_volume(struct kernel_volume *v)
+static bool open_volume(struct kernel_volume *v, struct gofer_export *e)
 {
     char *path = realpath(v->source, NULL);
     struct stat st;
     bool ok = path && stat(path, &st) == 0;
     if (ok && S_ISDIR(st.st_mode)) {
-        v->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        e->fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     } else if (ok) {
         char *slash = strrchr(path, '/');
         v->file = strdup(slash + 1);
         slash[1] = '\0';
-        v->root_fd = v->file ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        e->only = v->file;
+        e->fd = v->file ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     }
     free(path);
-    return v->root_fd >= 0;
+    return e->fd >= 0;
+}
+
+/* Room for the root's and one more volume's. */
+static bool grow_exports(struct do_options *o)
+{
+    struct gofer_export *more = reallocarray(o->exports, o->nvolumes + 2, sizeof(*more));
+    if (more)
+        o->exports = more;
+    return more;
 }
 
 /* SRC:DST[:ro|:rw] */
 static int add_volume(struct do_options *o, char *arg)
 {
-    struct kernel_volume v = {.root_fd = -1, .source = arg};
+    struct kernel_volume v = {.source = arg};
     char *target = strchr(arg, ':');
     if (!target || target == arg || target[1] != '/')
         return fail("--volume %s: give it as SOURCE:/TARGET or SOURCE:/TARGET:ro", arg);
@@ -51,12 +61,17 @@ static int add_volume(struct do_options *o, char *arg)
             return fail("--volume %s:%s: the mode is ro or rw, not \"%s\"", arg, target, mode);
     }
     v.target = target;
+    struct gofer_export e = {.fd = -1, .read_only = v.read_only};
     struct kernel_volume *more = reallocarray(o->volumes, o->nvolumes + 1, sizeof(*more));
     if (!more)
         return out_of_memory();
     o->volumes = more;
-    if (!open_volume(&v))
+    if (!grow_exports(o))
+        return out_of_memory();
+    if (!open_volume(&v, &e))
         return fail("--volume: cannot open %s: %s", v.source, strerror(errno));
+    v.export = (unsigned)o->nvolumes + 1;
+    o->exports[v.export] = e;
     o->volumes[o->nvolumes++] = v;
     return 0;
 }
@@ -235,7 +250,7 @@ static int copy_environment(struct do_options *o)
 int do_options_parse(struct do_options *o, int argc, char **argv)
 {
     *o = (struct do_options){.hostname = "picket", .platform = "auto"};
-    int status = copy_environment(o), opt;
+    int status = grow_exports(o) ? copy_environment(o) : out_of_memory(), opt;
     opterr = 0;
     /* '+': options end where the command begins. */
     while (status == 0 && !o->help &&
@@ -257,5 +272,6 @@ void do_options_release(struct do_options *o)
     for (size_t i = 0; i < o->nvolumes; i++)
         free((void *)o->volumes[i].file);
     free(o->volumes);
+    free(o->exports);
     free(o->env);
 }

@@ -9,20 +9,26 @@
  * Ctrl-Z goes the same way; if it stops process 1's group, Picket stops as well, for the caller's
  * shell to see, and wakes the group when it is continued. A new window size is told to the
  * foreground.
+ *
+ * The same thread sees the gofer end, which ends the sandbox.
  */
+#include "cmd/picket/command.h"
 #include "cmd/picket/do.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PATIENCE 3 /* signals of one kind... */
 #define WITHIN_NS 2000000000ll
 #define KILL_TAKES_MS 5000
+#define GOFER_ENDS_MS 1000
 
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH};
 
@@ -33,11 +39,33 @@ static int64_t now_ns(void)
     return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
+void do_signals_gofer_lost(void *arg)
+{
+    struct do_signals *s = arg;
+    siginfo_t info = {0};
+    if (atomic_exchange(&s->lost, true)) {
+        for (;;)
+            pause(); /* another thread is about to end us */
+    }
+    do_terminal_restore(s->terminal);
+    /* Its channels may be closed a moment before it is gone. */
+    struct pollfd end = {.fd = s->gofer_fd, .events = POLLIN};
+    poll(&end, 1, GOFER_ENDS_MS);
+    waitid(P_PID, (id_t)s->gofer, &info, WEXITED | WNOHANG | WNOWAIT);
+    if (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)
+        fail("the file server process (gofer) was killed by signal %d: the sandbox is over",
+             info.si_status);
+    else
+        fail("the file server process (gofer) failed: the sandbox is over");
+    _exit(STATUS_PICKET_FAILED);
+}
+
 /* The next signal, or 0 if do_signals_stop was called or the time is over. */
 static int next_signal(struct do_signals *s, int timeout_ms)
 {
     struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
-                           {.fd = s->stop_fd, .events = POLLIN}};
+                           {.fd = s->stop_fd, .events = POLLIN},
+                           {.fd = s->gofer_fd, .events = POLLIN}};
     struct signalfd_siginfo info;
     int n;
     do
@@ -45,6 +73,8 @@ static int next_signal(struct do_signals *s, int timeout_ms)
     while (n < 0 && errno == EINTR);
     if (n <= 0 || fds[1].revents)
         return 0;
+    if (fds[2].revents)
+        do_signals_gofer_lost(s);
     return read(s->signal_fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
@@ -124,6 +154,8 @@ static void close_fds(struct do_signals *s)
         close(s->signal_fd);
     if (s->stop_fd >= 0)
         close(s->stop_fd);
+    if (s->gofer_fd >= 0)
+        close(s->gofer_fd);
 }
 
 int do_signals_start(struct do_signals *s)
@@ -139,7 +171,10 @@ int do_signals_start(struct do_signals *s)
     }
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     s->stop_fd = eventfd(0, EFD_CLOEXEC);
-    int err = s->signal_fd < 0 || s->stop_fd < 0 ? errno : pthread_sigmask(SIG_BLOCK, &set, NULL);
+    s->gofer_fd = pidfd_open(s->gofer, 0);
+    int err = s->signal_fd < 0 || s->stop_fd < 0 || s->gofer_fd < 0
+                  ? errno
+                  : pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (!err)
         err = pthread_create(&s->thread, NULL, forward, s);
     if (err)

@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/kernel.h"
 #include "base/log.h"
+#include "sentry/fs/host/client.h"
 #include "sentry/fs/hostfd/hostfd.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/host_events.h"
@@ -315,6 +316,9 @@ static int boot(struct kernel *k, char *why, size_t why_size)
         if (err)
             return fail(why, why_size, err, "strace");
     }
+    err = gofer_client_create(c->gofer, c->gofer_lost, c->gofer_lost_arg, &k->gofer);
+    if (err)
+        return fail(why, why_size, err, "cannot set up the file systems");
     struct path_ref root = {0}, cwd = {0};
     err = vfs_boot(k, &root, &cwd, why, why_size);
     if (err)
@@ -461,6 +465,8 @@ void kernel_destroy(struct kernel *k)
     ns_set_put(k->ns); /* before the file systems: shared memory is files */
     if (k->vfs)
         vfs_destroy(k->vfs);
+    if (k->gofer)
+        gofer_client_destroy(k->gofer);
     hostfd_release_tty(k);
     if (k->futexes)
         futex_table_destroy(k->futexes);

@@ -13,6 +13,8 @@
 #include "sentry/kernel/task.h"
 
 struct vfs;
+struct gofer_link;
+struct gofer_client;
 struct host_tty;
 struct console;
 struct host_events;
@@ -32,7 +34,7 @@ struct ns_set;
 
 /* What the command line decided. Strings live as long as the kernel. */
 struct kernel_volume {
-    int root_fd;      /* O_PATH directory on the host; owned */
+    unsigned export;  /* which directory of the gofer's */
     const char *file; /* not NULL: only this file in it is shown */
     const char *source;
     const char *target; /* in the sandbox */
@@ -40,7 +42,9 @@ struct kernel_volume {
 };
 struct kernel_config {
     const struct platform_type *platform;
-    int root_fd;       /* O_PATH descriptor of the host directory that becomes the root; owned */
+    const struct gofer_link *gofer; /* its first export becomes the root */
+    void (*gofer_lost)(void *);     /* it is gone: does not return */
+    void *gofer_lost_arg;
     bool overlay_root; /* writes to the root stay in memory */
     const struct kernel_volume *volumes;
     size_t nvolumes;
@@ -81,6 +85,7 @@ struct kernel {
     _Atomic uint64_t forks;    /* since boot, for /proc/stat */
     struct host_threads *threads;
 
+    struct gofer_client *gofer;
     struct vfs *vfs;
     _Atomic(struct host_tty *) tty; /* the terminal that was passed through: fs/hostfd */
     struct console *console;        /* with config->tty: tty/console.c */

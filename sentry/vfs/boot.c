@@ -139,11 +139,8 @@ static int boot_overlay(struct kernel *k, struct super_block *lower, struct supe
 static int boot_root(struct boot *b)
 {
     const struct kernel_config *c = b->k->config;
-    int fd = fcntl(c->root_fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0)
-        return boot_fail(b, -errno, "open", "the root directory");
     struct super_block *sb;
-    int err = hostfs_create(b->k, fd, c->overlay_root, c->overlay_root, &sb);
+    int err = hostfs_create(b->k, 0, c->overlay_root, c->overlay_root, &sb);
     if (!err && c->overlay_root)
         err = boot_overlay(b->k, sb, &sb);
     if (!err)
@@ -293,10 +290,7 @@ static int boot_volumes(struct boot *b)
         if (v->target[0] != '/')
             return boot_fail(b, -EINVAL, "mount a volume at (the path must be absolute)",
                              v->target);
-        int fd = fcntl(v->root_fd, F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-            return boot_fail(b, -errno, "open the volume", v->source);
-        int err = hostfs_create(b->k, fd, v->read_only, false, &sb);
+        int err = hostfs_create(b->k, v->export, v->read_only, false, &sb);
         if (err)
             return boot_fail(b, err, "open the volume", v->source);
         err = boot_volume(b, v, sb);

@@ -573,9 +573,9 @@ int tmpfs_check_option(const struct kernel *k, const char *option);
  * seals. */
 int tmpfs_create_anon_file(struct kernel *k, const char *name, uint64_t size, unsigned flags,
                            const struct cred *cred, struct file **out);
-/* Takes over root_fd. read_only: refuses writes at the host's door. exclusive: nobody else changes
- * the tree, so everything may be cached. */
-int hostfs_create(struct kernel *k, int root_fd, bool read_only, bool exclusive,
+/* Directory `export` of the gofer's, which was told whether it is read_only. exclusive: nobody else
+ * changes the tree, so everything may be cached. */
+int hostfs_create(struct kernel *k, unsigned export, bool read_only, bool exclusive,
                   struct super_block **out);
 /* Both given with a reference, which the overlay takes over. */
 int overlay_create(struct kernel *k, struct super_block *lower, struct super_block *upper,

@@ -23,46 +23,62 @@ int host_getattr(struct inode *i, struct kstat *out)
     return 0;
 }
 
-static struct timespec stamp(bool valid, struct timestamp t)
+static struct door_change change_of(const struct inode *i, const struct iattr *attr)
 {
-    if (!valid)
-        return (struct timespec){.tv_nsec = UTIME_OMIT};
-    return (struct timespec){.tv_sec = t.sec, .tv_nsec = t.nsec};
+    struct door_change c = {.mode = attr->mode & 07777, .uid = attr->uid, .gid = attr->gid};
+    if (attr->valid & ATTR_UID)
+        c.valid |= GOFER_SET_UID;
+    if (attr->valid & ATTR_GID)
+        c.valid |= GOFER_SET_GID;
+    if ((attr->valid & ATTR_MODE) && !S_ISLNK(i->mode))
+        c.valid |= GOFER_SET_MODE;
+    if (attr->valid & ATTR_ATIME)
+        c.valid |= GOFER_SET_ATIME;
+    if (attr->valid & ATTR_MTIME)
+        c.valid |= GOFER_SET_MTIME;
+    c.times[0] = (struct timespec){attr->atime.sec, attr->atime.nsec};
+    c.times[1] = (struct timespec){attr->mtime.sec, attr->mtime.nsec};
+    return c;
 }
 
-static int change(const struct door *door, int fd, const struct inode *i, const struct iattr *attr)
+/* By a descriptor, if there is one: that file may have no name any more. */
+static int change(struct inode *i, const struct door_change *c, struct statx *stx)
 {
-    int err = 0;
-    if (attr->valid & (ATTR_UID | ATTR_GID))
-        err = door_chown(door, fd, attr->valid & ATTR_UID ? attr->uid : (uid_t)-1,
-                         attr->valid & ATTR_GID ? attr->gid : (gid_t)-1);
-    if (!err && (attr->valid & ATTR_MODE) && !S_ISLNK(i->mode))
-        err = door_chmod(door, fd, attr->mode);
-    if (!err && (attr->valid & (ATTR_ATIME | ATTR_MTIME))) {
-        struct timespec ts[2] = {stamp(attr->valid & ATTR_ATIME, attr->atime),
-                                 stamp(attr->valid & ATTR_MTIME, attr->mtime)};
-        err = door_utimes(door, fd, ts);
+    const struct door *door = &host_super(i->sb)->door;
+    struct host_slot *s = host_slot_peek(i);
+    struct host_place p;
+    int err;
+    if (s) {
+        err = door_setattr_fd(door, s->fd, c, stx);
+        host_slot_put(i, s);
+        return err;
     }
+    err = host_place(i, &p);
+    if (err)
+        return err;
+    err = door_setattr(door, p.at, c, stx);
+    host_unplace(&p);
     return err;
 }
 
 int host_setattr(struct inode *i, const struct iattr *attr)
 {
-    const struct door *door = &host_super(i->sb)->door;
-    if (door->read_only)
-        return -EROFS;
+    struct door_change c = change_of(i, attr);
+    struct statx stx;
     int err = 0;
+    if (host_super(i->sb)->door.read_only)
+        return -EROFS;
     if (attr->valid & ATTR_SIZE)
         err = S_ISREG(i->mode) ? host_resize(i, attr->size) : -EINVAL;
-    if (!err && (attr->valid & ~(ATTR_SIZE | ATTR_CTIME))) {
-        struct host_handle h;
-        err = host_handle_get(i, &h);
-        if (!err) {
-            err = change(door, h.fd, i, attr);
-            host_handle_put(i, &h);
-        }
-    }
-    return err ? err : host_refresh(i, true);
+    if (err || !c.valid)
+        return err ? err : host_refresh(i, true);
+    err = change(i, &c, &stx);
+    if (err)
+        return err;
+    rwlock_write_nested(&i->lock);
+    host_fill(i, &stx);
+    rwlock_unlock(&i->lock);
+    return 0;
 }
 
 /* ---- extended attributes ---- */
@@ -77,25 +93,23 @@ static bool may_write(const char *name)
     return strncmp(name, "user.", 5) == 0 && name[5];
 }
 
-/* Calls fn for i by its place, or by a descriptor where the host cannot do that. */
-static ssize_t on_inode(struct inode *i, const char *name, void *buf, size_t size, bool list)
+/* name NULL: the list of names. */
+static ssize_t read_xattr(struct inode *i, const char *name, void *buf, size_t size)
 {
+    const struct door *door = &host_super(i->sb)->door;
     struct host_slot *s = host_slot_peek(i);
     struct host_place p;
-    ssize_t r = -ENOSYS;
-    if (!s && host_place(i, &p) == 0) {
-        r = list ? door_listxattr(p.fd, p.name, -1, buf, size)
-                 : door_getxattr(p.fd, p.name, -1, name, buf, size);
-        host_unplace(&p);
-    }
-    if (r != -ENOSYS)
+    ssize_t r;
+    if (s) {
+        r = door_getxattr_fd(s->fd, name, buf, size);
+        host_slot_put(i, s);
         return r;
-    if (!s && host_slot_get(i, SLOT_READ, &s))
-        return list ? 0 : -ENODATA;
-    r = list ? door_listxattr(-1, "", s->fd, buf, size)
-             : door_getxattr(-1, "", s->fd, name, buf, size);
-    host_slot_put(i, s);
-    return r == -EBADF ? -ENODATA : r;
+    }
+    if (host_place(i, &p))
+        return name ? -ENODATA : 0;
+    r = name ? door_getxattr(door, p.at, name, buf, size) : door_listxattr(door, p.at, buf, size);
+    host_unplace(&p);
+    return !name && r == -ENODATA ? 0 : r;
 }
 
 /* Most files have none, and ls asks each of them for three. */
@@ -105,7 +119,7 @@ static bool has_none(struct inode *i)
     if (!host_super(i->sb)->exclusive)
         return false;
     if (!n->no_xattrs && !n->asked_xattrs) {
-        n->no_xattrs = on_inode(i, "", NULL, 0, true) == 0;
+        n->no_xattrs = read_xattr(i, NULL, NULL, 0) == 0;
         n->asked_xattrs = true;
     }
     return n->no_xattrs;
@@ -115,12 +129,12 @@ ssize_t host_getxattr(struct inode *i, const char *name, void *value, size_t siz
 {
     if (has_none(i))
         return -ENODATA;
-    return may_read(name) ? on_inode(i, name, value, size, false) : -ENODATA;
+    return may_read(name) ? read_xattr(i, name, value, size) : -ENODATA;
 }
 
 ssize_t host_listxattr(struct inode *i, char *list, size_t size)
 {
-    ssize_t n = on_inode(i, "", list, size, true);
+    ssize_t n = read_xattr(i, NULL, list, size);
     if (n <= 0 || !size)
         return n;
     size_t out = 0;
@@ -135,21 +149,37 @@ ssize_t host_listxattr(struct inode *i, char *list, size_t size)
     return (ssize_t)out;
 }
 
-static int on_open(struct inode *i, const char *name, const void *value, size_t size, int flags,
-                   bool set)
+/* value NULL: removes it. */
+static int write_xattr(struct inode *i, const char *name, const void *value, size_t size, int flags)
 {
     const struct door *door = &host_super(i->sb)->door;
-    if (door->read_only)
+    struct host_slot *s = host_slot_peek(i);
+    struct host_place p;
+    int err;
+    if (s) {
+        err = door_setxattr_fd(door, s->fd, name, value, size, flags);
+        host_slot_put(i, s);
+        return err;
+    }
+    err = host_place(i, &p);
+    if (err)
+        return err;
+    err = value ? door_setxattr(door, p.at, name, value, size, flags)
+                : door_removexattr(door, p.at, name);
+    host_unplace(&p);
+    return err;
+}
+
+static int change_xattr(struct inode *i, const char *name, const void *value, size_t size,
+                        int flags)
+{
+    if (host_super(i->sb)->door.read_only)
         return -EROFS;
     if (!may_write(name))
         return -EOPNOTSUPP;
-    struct host_slot *s;
-    int err = host_slot_get(i, SLOT_READ, &s);
-    if (err)
-        return err == -ENXIO ? -EPERM : err;
-    err = set ? door_setxattr(door, s->fd, name, value, size, flags)
-              : door_removexattr(door, s->fd, name);
-    host_slot_put(i, s);
+    if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
+        return -EPERM;
+    int err = write_xattr(i, name, value, size, flags);
     host_node(i)->stale = true;
     host_node(i)->asked_xattrs = host_node(i)->no_xattrs = false;
     return err;
@@ -157,10 +187,10 @@ static int on_open(struct inode *i, const char *name, const void *value, size_t 
 
 int host_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags)
 {
-    return on_open(i, name, value, size, flags, true);
+    return change_xattr(i, name, value ? value : "", size, flags);
 }
 
 int host_removexattr(struct inode *i, const char *name)
 {
-    return on_open(i, name, NULL, 0, 0, false);
+    return change_xattr(i, name, NULL, 0, 0);
 }

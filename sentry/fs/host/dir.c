@@ -11,32 +11,63 @@
 #include <sys/stat.h>
 
 #define CACHED_ENTRIES_MAX 65536u /* larger listings are read anew for each open directory */
-#define GETDENTS_BYTES (64u << 10)
+#define LIST_BYTES (64u << 10)
 
 /* ---- lookup ---- */
 
-static int stat_name(struct inode *dir, const char *name, struct statx *stx)
+static int find(struct inode *dir, const char *name, unsigned want, struct door_found *out)
 {
     struct host_slot *s;
     int err = host_slot_get(dir, SLOT_READ, &s);
     if (err)
         return err;
-    err = door_stat(s->fd, name, stx);
+    struct door_at at = {.node = (uint32_t)s->fd, .path = name};
+    err = door_lookup(&host_super(dir->sb)->door, at, want, out);
     host_slot_put(dir, s);
+    return err;
+}
+
+/* What came open with the answer stays so, for the call that is likely to follow. */
+static void keep_open(struct inode *i, const struct door_found *f)
+{
+    struct host_slot *s;
+    int fd = S_ISDIR(i->mode) && f->node ? (int)f->node : f->fd;
+    if (fd < 0)
+        return;
+    host_slot_install(i, SLOT_READ, fd, &s);
+    host_slot_put(i, s);
+}
+
+static void drop_open(struct inode *dir, const struct door_found *f)
+{
+    if (f->node)
+        door_close_node(&host_super(dir->sb)->door, f->node);
+    if (f->fd >= 0)
+        door_close(f->fd);
+}
+
+static int found(struct inode *dir, const char *name, const struct door_found *f,
+                 struct inode **out)
+{
+    int err = host_get_inode(dir->sb, &f->stx, dir, name, out);
+    if (err)
+        drop_open(dir, f);
+    else
+        keep_open(*out, f);
     return err;
 }
 
 static int host_lookup(struct inode *dir, struct dentry *d)
 {
-    struct statx stx;
+    struct door_found f = {.fd = -1};
     struct inode *i;
     if (d->name_len > NAME_MAX)
         return -ENAMETOOLONG;
-    int err = stat_name(dir, d->name, &stx);
+    int err = find(dir, d->name, GOFER_WANT_NODE, &f);
     if (err == -ENOENT)
         return 0;
     if (!err)
-        err = host_get_inode(dir->sb, &stx, dir, d->name, &i);
+        err = found(dir, d->name, &f, &i);
     if (!err)
         d_instantiate(d, i);
     return err;
@@ -46,15 +77,15 @@ static bool host_revalidate(struct inode *dir, struct dentry *d, const char *nam
 {
     char copy[NAME_MAX + 1];
     struct inode *known = d->inode, *i;
-    struct statx stx;
+    struct door_found f = {.fd = -1};
     if (len > NAME_MAX)
         return !known;
     memcpy(copy, name, len);
     copy[len] = 0;
-    int err = stat_name(dir, copy, &stx);
+    int err = find(dir, copy, 0, &f);
     if (err || !known)
         return err == -ENOENT && !known;
-    if (host_get_inode(dir->sb, &stx, dir, copy, &i))
+    if (host_get_inode(dir->sb, &f.stx, dir, copy, &i))
         return false;
     bool same = i == known;
     inode_put(i);
@@ -76,47 +107,31 @@ static void changed(struct inode *dir)
         host_listing_put(l);
 }
 
-/* Owner and permissions of something new: as Linux gives them, if the sentry may. */
-static int settle(struct inode *dir, int fd, uint32_t mode, const struct cred *cred)
+/* Owner and permissions of something new, as Linux gives them. */
+static struct door_new new_in(const struct inode *dir, uint32_t mode, const struct cred *cred)
 {
-    const struct door *door = &host_super(dir->sb)->door;
-    if (door->privileged) {
-        int err = door_chown(door, fd, cred->fsuid, dir->mode & S_ISGID ? dir->gid : cred->fsgid);
-        if (err)
-            return err;
-    }
-    if (S_ISLNK(mode))
-        return 0;
-    if (S_ISDIR(mode) && (dir->mode & S_ISGID))
+    bool setgid = dir->mode & S_ISGID;
+    if (S_ISDIR(mode) && setgid)
         mode |= S_ISGID;
-    return door_chmod(door, fd, mode & 07777);
+    return (struct door_new){mode, cred->fsuid, setgid ? dir->gid : cred->fsgid};
 }
 
-/* What was just made at dir/d becomes d's inode. `fd` (or -1): already open for writing. */
-static int adopt(struct inode *dir, struct host_slot *at, struct dentry *d, int fd, uint32_t mode,
-                 const struct cred *cred)
+/* What was just made at dir/d becomes d's inode. `fd`: open for writing, or -1. */
+static int adopt(struct inode *dir, struct host_slot *at, struct dentry *d, const struct statx *stx,
+                 int fd)
 {
-    const struct door *door = &host_super(dir->sb)->door;
-    struct statx stx;
     struct inode *i;
-    int path = fd >= 0 ? fd : door_open(door, at->fd, d->name, O_PATH, 0);
-    int err = path < 0 ? path : settle(dir, path, mode, cred);
-    if (!err)
-        err = door_stat(path, "", &stx);
-    if (path >= 0 && path != fd)
-        door_close(path);
-    if (!err)
-        err = host_get_inode(dir->sb, &stx, dir, d->name, &i);
+    int err = host_get_inode(dir->sb, stx, dir, d->name, &i);
     if (err) {
         if (fd >= 0)
             door_close(fd);
-        door_unlink(door, at->fd, d->name, S_ISDIR(mode));
+        door_unlink(&host_super(dir->sb)->door, (uint32_t)at->fd, d->name, S_ISDIR(stx->stx_mode));
         return err;
     }
     if (fd >= 0) {
         struct host_slot *s;
-        if (host_slot_install(i, SLOT_WRITE, fd, &s) == 0)
-            host_slot_put(i, s);
+        host_slot_install(i, SLOT_WRITE, fd, &s);
+        host_slot_put(i, s);
     }
     changed(dir);
     d_instantiate(d, i);
@@ -125,12 +140,16 @@ static int adopt(struct inode *dir, struct host_slot *at, struct dentry *d, int 
 
 static int host_create(struct inode *dir, struct dentry *d, uint32_t mode, const struct cred *cred)
 {
+    const struct door *door = &host_super(dir->sb)->door;
+    struct door_new new = new_in(dir, S_IFREG | (mode & 07777), cred);
     struct host_slot *s;
-    int err = host_slot_get(dir, SLOT_READ, &s);
+    struct statx stx;
+    int fd, err = host_slot_get(dir, SLOT_READ, &s);
     if (err)
         return err;
-    int fd = door_open(&host_super(dir->sb)->door, s->fd, d->name, O_RDWR | O_CREAT | O_EXCL, mode);
-    err = fd < 0 ? fd : adopt(dir, s, d, fd, S_IFREG | (mode & 07777), cred);
+    err = door_create(door, (uint32_t)s->fd, d->name, &new, &stx, &fd);
+    if (!err)
+        err = adopt(dir, s, d, &stx, fd);
     host_slot_put(dir, s);
     return err;
 }
@@ -139,18 +158,15 @@ static int make(struct inode *dir, struct dentry *d, uint32_t mode, const char *
                 const struct cred *cred)
 {
     const struct door *door = &host_super(dir->sb)->door;
+    struct door_new new = new_in(dir, mode, cred);
     struct host_slot *s;
+    struct statx stx;
     int err = host_slot_get(dir, SLOT_READ, &s);
     if (err)
         return err;
-    if (S_ISDIR(mode))
-        err = door_mkdir(door, s->fd, d->name, mode & 07777);
-    else if (S_ISLNK(mode))
-        err = door_symlink(door, target, s->fd, d->name);
-    else
-        err = door_mknod(door, s->fd, d->name, mode);
+    err = door_make(door, (uint32_t)s->fd, d->name, target, &new, &stx);
     if (!err)
-        err = adopt(dir, s, d, -1, mode, cred);
+        err = adopt(dir, s, d, &stx, -1);
     host_slot_put(dir, s);
     return err;
 }
@@ -174,7 +190,16 @@ static int host_mknod(struct inode *dir, struct dentry *d, uint32_t mode, UNUSED
     return make(dir, d, mode, NULL, cred);
 }
 
-/* A place in dir, by dir's descriptor and by that of another file. */
+/* A file that never had a name gets one: the gofer still has it from when it was made. */
+static int link_nameless(struct inode *i, const struct host_slot *to, struct inode *dir,
+                         const char *name)
+{
+    const struct door *door = &host_super(dir->sb)->door;
+    uint32_t file = host_node(i)->nameless;
+    int err = file ? door_link_file(door, file, (uint32_t)to->fd, name) : -ENOENT;
+    return err ? err : host_set_place(i, dir, name);
+}
+
 static int host_link(struct dentry *old, struct inode *dir, struct dentry *d)
 {
     const struct door *door = &host_super(dir->sb)->door;
@@ -186,15 +211,10 @@ static int host_link(struct dentry *old, struct inode *dir, struct dentry *d)
         return err;
     err = host_place(i, &p);
     if (!err) {
-        err = door_link(door, p.fd, p.name, s->fd, d->name);
+        err = door_link(door, p.at, (uint32_t)s->fd, d->name);
         host_unplace(&p);
     } else if (err == -ENOENT) {
-        struct host_slot *own = host_slot_peek(i);
-        err = own ? door_link_fd(door, own->fd, s->fd, d->name) : -ENOENT;
-        if (own)
-            host_slot_put(i, own);
-        if (!err)
-            err = host_set_place(i, dir, d->name);
+        err = link_nameless(i, s, dir, d->name);
     }
     host_slot_put(dir, s);
     if (err)
@@ -227,7 +247,7 @@ static int remove_name(struct inode *dir, struct dentry *d, bool directory)
     int err = host_slot_get(dir, SLOT_READ, &s);
     if (err)
         return err;
-    err = door_unlink(&host_super(dir->sb)->door, s->fd, d->name, directory);
+    err = door_unlink(&host_super(dir->sb)->door, (uint32_t)s->fd, d->name, directory);
     host_slot_put(dir, s);
     if (err)
         return err;
@@ -257,8 +277,8 @@ static int host_rename(struct inode *old_dir, struct dentry *old, struct inode *
         return err;
     err = host_slot_get(new_dir, SLOT_READ, &to);
     if (!err) {
-        err = door_rename(&host_super(old_dir->sb)->door, from->fd, old->name, to->fd, new_d->name,
-                          flags);
+        err = door_rename(&host_super(old_dir->sb)->door, (uint32_t)from->fd, old->name,
+                          (uint32_t)to->fd, new_d->name, flags);
         host_slot_put(new_dir, to);
     }
     host_slot_put(old_dir, from);
@@ -278,28 +298,28 @@ static int host_rename(struct inode *old_dir, struct dentry *old, struct inode *
 static int host_tmpfile(struct inode *dir, uint32_t mode, const struct cred *cred,
                         struct inode **out)
 {
+    const struct door *door = &host_super(dir->sb)->door;
+    struct door_new new = new_in(dir, S_IFREG | (mode & 07777), cred);
     struct host_slot *s;
     struct statx stx;
+    uint32_t node = 0;
     int err = host_slot_get(dir, SLOT_READ, &s);
     if (err)
         return err;
-    int fd = door_open(&host_super(dir->sb)->door, s->fd, "", O_TMPFILE | O_RDWR, mode);
+    int fd = door_tmpfile(door, (uint32_t)s->fd, &new, &stx, &node);
     host_slot_put(dir, s);
     if (fd < 0)
         return fd;
-    err = settle(dir, fd, S_IFREG | (mode & 07777), cred);
-    if (!err)
-        err = door_stat(fd, "", &stx);
-    if (!err)
-        err = host_get_inode(dir->sb, &stx, NULL, NULL, out);
+    err = host_get_inode(dir->sb, &stx, NULL, NULL, out);
     if (err) {
         door_close(fd);
+        door_close_node(door, node);
         return err;
     }
-    err = host_slot_install(*out, SLOT_WRITE, fd, &s);
-    if (!err)
-        host_slot_put(*out, s);
-    return err;
+    host_node(*out)->nameless = node;
+    host_slot_install(*out, SLOT_WRITE, fd, &s);
+    host_slot_put(*out, s);
+    return 0;
 }
 
 /* ---- listings ---- */
@@ -353,14 +373,14 @@ static bool is_dots(const char *name)
     return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-static int read_all(int fd, struct builder *b)
+static int read_all(const struct door *door, uint32_t node, struct builder *b)
 {
-    char *buf = malloc(GETDENTS_BYTES);
+    char *buf = malloc(LIST_BYTES);
     if (!buf)
         return -ENOMEM;
-    int err = door_rewind(fd);
-    while (!err) {
-        ssize_t n = door_getdents(fd, buf, GETDENTS_BYTES);
+    int err = 0;
+    for (bool first = true; !err; first = false) {
+        ssize_t n = door_list(door, node, first, buf, LIST_BYTES);
         if (n <= 0) {
             err = (int)n;
             break;
@@ -388,14 +408,14 @@ static int read_listing(struct inode *dir, struct host_listing **out)
         return -ENOMEM;
     }
     ref_init(&b.l->ref);
-    /* The descriptor's position is everybody's. */
-    mutex_lock(&host_node(dir)->list_lock);
-    err = read_all(s->fd, &b);
-    mutex_unlock(&host_node(dir)->list_lock);
+    /* The position that the gofer reads at is everybody's. */
+    mutex_lock(&host_node(dir)->read_lock);
+    err = read_all(&host_super(dir->sb)->door, (uint32_t)s->fd, &b);
+    mutex_unlock(&host_node(dir)->read_lock);
     host_slot_put(dir, s);
     if (err) {
         host_listing_put(b.l);
-        return err == -EBADF ? -EACCES : err; /* O_PATH: may be walked, not read */
+        return err == -EBADF ? -EACCES : err; /* may be walked, not read */
     }
     *out = b.l;
     return 0;
@@ -498,7 +518,7 @@ static int host_dir_fsync(struct file *f, UNUSED int64_t start, UNUSED int64_t e
     int err = host_slot_get(f->inode, SLOT_READ, &s);
     if (err)
         return err;
-    err = door_sync(s->fd, data_only);
+    err = door_sync_dir(&host_super(f->inode->sb)->door, (uint32_t)s->fd, data_only);
     host_slot_put(f->inode, s);
     return err;
 }

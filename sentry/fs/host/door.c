@@ -2,45 +2,334 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <stdio.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
-#ifndef SYS_getxattrat
-#define SYS_getxattrat 464
-#define SYS_listxattrat 465
-#endif
+/* ---- requests ---- */
 
-#define OPEN_TRIES 100
-
-/* linux/xattr.h of 6.13 */
-struct xattr_at_args {
-    uint64_t value __attribute__((aligned(8)));
-    uint32_t size;
-    uint32_t flags;
-};
-
-static int check_name(const char *name)
+static struct gofer_msg message(enum gofer_op op, uint32_t node)
 {
-    if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return -EINVAL;
+    return (struct gofer_msg){.rq = {.op = (uint16_t)op, .node = {node}}};
+}
+
+static void set_name(struct gofer_msg *m, int k, const char *name)
+{
+    m->name[k] = name;
+    m->rq.len[k] = (uint32_t)strlen(name) + 1;
+}
+
+static struct gofer_msg message_at(enum gofer_op op, struct door_at at)
+{
+    struct gofer_msg m = message(op, at.node);
+    set_name(&m, 0, at.path);
+    m.rq.dev = at.dev;
+    m.rq.ino = at.ino;
+    return m;
+}
+
+static struct gofer_msg message_new(enum gofer_op op, uint32_t dir, const struct door_new *new)
+{
+    struct gofer_msg m = message(op, dir);
+    m.rq.mode = new->mode;
+    m.rq.uid = new->uid;
+    m.rq.gid = new->gid;
+    return m;
+}
+
+static void set_room(struct gofer_msg *m, void *data, size_t size)
+{
+    m->data = data;
+    m->rq.size = (uint32_t)MIN(size, (size_t)GOFER_DATA_MAX);
+}
+
+int door_lookup(const struct door *d, struct door_at at, unsigned want, struct door_found *out)
+{
+    struct gofer_msg m = message_at(GOFER_LOOKUP, at);
+    m.rq.flags = want;
+    m.wants_fd = want & GOFER_WANT_FILE;
+    if (out->target)
+        set_room(&m, out->target, PATH_MAX - 1);
+    int err = gofer_call(d->gofer, &m);
+    if (err)
+        return err;
+    out->stx = m.reply.attr;
+    out->node = m.reply.node;
+    out->fd = m.fd;
+    out->target_len = m.reply.len;
+    if (out->target)
+        out->target[m.reply.len] = 0;
     return 0;
 }
 
-static int check_change(const struct door *d, const char *name)
+int door_stat_at(const struct door *d, struct door_at at, struct statx *out)
 {
-    if (d->read_only)
-        return -EROFS;
-    return check_name(name);
+    struct gofer_msg m = message_at(GOFER_LOOKUP, at);
+    int err = gofer_call(d->gofer, &m);
+    if (!err)
+        *out = m.reply.attr;
+    return err;
 }
+
+int door_stats(const struct door *d, uint32_t node, const char *names, size_t len,
+               struct gofer_stats_entry *out, uint32_t n)
+{
+    struct gofer_msg m = message(GOFER_STATS, node);
+    m.name[1] = names;
+    m.rq.len[1] = (uint32_t)len;
+    set_room(&m, out, n * sizeof(*out));
+    int err = gofer_call(d->gofer, &m);
+    return err ? err : (int)(m.reply.len / sizeof(*out));
+}
+
+int door_open_dir(const struct door *d, struct door_at at, uint32_t *node)
+{
+    struct gofer_msg m = message_at(GOFER_OPEN, at);
+    m.rq.flags = O_DIRECTORY;
+    int err = gofer_call(d->gofer, &m);
+    if (!err && !m.reply.node)
+        err = -EIO;
+    *node = m.reply.node;
+    return err;
+}
+
+int door_open_file(const struct door *d, struct door_at at, int flags)
+{
+    struct gofer_msg m = message_at(GOFER_OPEN, at);
+    if (d->read_only && flags != O_RDONLY)
+        return -EROFS;
+    m.rq.flags = (uint32_t)flags;
+    m.wants_fd = true;
+    int err = gofer_call(d->gofer, &m);
+    if (err)
+        return err;
+    return m.fd < 0 ? -ENFILE : m.fd;
+}
+
+void door_close_node(const struct door *d, uint32_t node)
+{
+    gofer_close_node(d->gofer, node);
+}
+
+/* Each record lies within the rest, and its name ends within it and is a single one. */
+static int check_records(const char *buf, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        const struct dirent64 *e = (const void *)(buf + at);
+        size_t left = size - at, head = offsetof(struct dirent64, d_name);
+        if (left <= head || e->d_reclen <= head || e->d_reclen > left || e->d_reclen % 8)
+            return -EIO;
+        size_t room = e->d_reclen - head, len = strnlen(e->d_name, room);
+        if (!len || len == room || len > NAME_MAX || memchr(e->d_name, '/', len))
+            return -EIO;
+        at += e->d_reclen;
+    }
+    return 0;
+}
+
+ssize_t door_list(const struct door *d, uint32_t node, bool rewind, void *buf, size_t size)
+{
+    struct gofer_msg m = message(GOFER_LIST, node);
+    m.rq.flags = rewind;
+    set_room(&m, buf, size);
+    int err = gofer_call(d->gofer, &m);
+    if (!err)
+        err = check_records(buf, m.reply.len);
+    return err ? err : (ssize_t)m.reply.len;
+}
+
+ssize_t door_readlink(const struct door *d, struct door_at at, char *buf, size_t size)
+{
+    struct gofer_msg m = message_at(GOFER_READLINK, at);
+    set_room(&m, buf, size);
+    int err = gofer_call(d->gofer, &m);
+    return err ? err : (ssize_t)m.reply.len;
+}
+
+int door_statfs(const struct door *d, struct statfs *out)
+{
+    struct gofer_msg m = message(GOFER_STATFS, d->root);
+    set_room(&m, out, sizeof(*out));
+    int err = gofer_call(d->gofer, &m);
+    return !err && m.reply.len != sizeof(*out) ? -EIO : err;
+}
+
+static int sync_node(const struct door *d, uint32_t node, uint32_t flags)
+{
+    struct gofer_msg m = message(GOFER_SYNC, node);
+    m.rq.flags = flags;
+    return d->read_only ? 0 : gofer_call(d->gofer, &m);
+}
+
+int door_syncfs(const struct door *d)
+{
+    return sync_node(d, d->root, GOFER_SYNC_FS);
+}
+
+int door_sync_dir(const struct door *d, uint32_t node, bool data_only)
+{
+    return sync_node(d, node, data_only ? GOFER_SYNC_DATA : 0);
+}
+
+/* ---- changes ---- */
+
+/* What changes the host. */
+static int change(const struct door *d, struct gofer_msg *m)
+{
+    return d->read_only ? -EROFS : gofer_call(d->gofer, m);
+}
+
+int door_create(const struct door *d, uint32_t dir, const char *name, const struct door_new *new,
+                struct statx *stx, int *fd)
+{
+    struct gofer_msg m = message_new(GOFER_CREATE, dir, new);
+    set_name(&m, 0, name);
+    m.wants_fd = true;
+    int err = change(d, &m);
+    if (err)
+        return err;
+    *stx = m.reply.attr;
+    *fd = m.fd;
+    return 0;
+}
+
+int door_tmpfile(const struct door *d, uint32_t dir, const struct door_new *new, struct statx *stx,
+                 uint32_t *node)
+{
+    struct gofer_msg m = message_new(GOFER_TMPFILE, dir, new);
+    m.wants_fd = true;
+    int err = change(d, &m);
+    if (err)
+        return err;
+    *stx = m.reply.attr;
+    *node = m.reply.node;
+    if (m.fd < 0)
+        door_close_node(d, *node);
+    return m.fd < 0 ? -ENFILE : m.fd;
+}
+
+int door_make(const struct door *d, uint32_t dir, const char *name, const char *target,
+              const struct door_new *new, struct statx *stx)
+{
+    struct gofer_msg m = message_new(GOFER_MAKE, dir, new);
+    set_name(&m, 0, name);
+    set_name(&m, 1, target ? target : "");
+    int err = change(d, &m);
+    if (!err)
+        *stx = m.reply.attr;
+    return err;
+}
+
+static int change_two(const struct door *d, struct gofer_msg *m, uint32_t dir, const char *name)
+{
+    m->rq.node[1] = dir;
+    set_name(m, 1, name);
+    return change(d, m);
+}
+
+int door_link(const struct door *d, struct door_at old, uint32_t dir, const char *name)
+{
+    struct gofer_msg m = message_at(GOFER_LINK, old);
+    return change_two(d, &m, dir, name);
+}
+
+int door_link_file(const struct door *d, uint32_t file, uint32_t dir, const char *name)
+{
+    struct gofer_msg m = message(GOFER_LINK_FILE, file);
+    return change_two(d, &m, dir, name);
+}
+
+int door_unlink(const struct door *d, uint32_t dir, const char *name, bool directory)
+{
+    struct gofer_msg m = message(GOFER_UNLINK, dir);
+    set_name(&m, 0, name);
+    m.rq.flags = directory;
+    return change(d, &m);
+}
+
+int door_rename(const struct door *d, uint32_t old_dir, const char *old, uint32_t dir,
+                const char *name, unsigned flags)
+{
+    struct gofer_msg m = message(GOFER_RENAME, old_dir);
+    set_name(&m, 0, old);
+    m.rq.flags = flags;
+    return change_two(d, &m, dir, name);
+}
+
+int door_setattr(const struct door *d, struct door_at at, const struct door_change *c,
+                 struct statx *stx)
+{
+    struct gofer_msg m = message_at(GOFER_SETATTR, at);
+    m.rq.valid = c->valid;
+    m.rq.mode = c->mode;
+    m.rq.uid = c->uid;
+    m.rq.gid = c->gid;
+    for (int k = 0; k < 2; k++) {
+        m.rq.sec[k] = c->times[k].tv_sec;
+        m.rq.nsec[k] = (uint32_t)c->times[k].tv_nsec;
+    }
+    int err = change(d, &m);
+    if (!err)
+        *stx = m.reply.attr;
+    return err;
+}
+
+static ssize_t get_xattr(const struct door *d, struct gofer_msg *m, void *buf, size_t size)
+{
+    set_room(m, buf, MIN(size, (size_t)GOFER_XATTR_MAX));
+    int err = gofer_call(d->gofer, m);
+    if (err)
+        return err;
+    return (ssize_t)(size ? m->reply.len : MIN(m->reply.value, (uint64_t)GOFER_XATTR_MAX));
+}
+
+ssize_t door_getxattr(const struct door *d, struct door_at at, const char *attr, void *value,
+                      size_t size)
+{
+    struct gofer_msg m = message_at(GOFER_GETXATTR, at);
+    set_name(&m, 1, attr);
+    return get_xattr(d, &m, value, size);
+}
+
+ssize_t door_listxattr(const struct door *d, struct door_at at, char *list, size_t size)
+{
+    struct gofer_msg m = message_at(GOFER_LISTXATTR, at);
+    return get_xattr(d, &m, list, size);
+}
+
+int door_setxattr(const struct door *d, struct door_at at, const char *attr, const void *value,
+                  size_t size, int flags)
+{
+    size_t head = strlen(attr) + 1;
+    if (size > GOFER_XATTR_MAX)
+        return -E2BIG;
+    char *both = malloc(head + size);
+    if (!both)
+        return -ENOMEM;
+    memcpy(both, attr, head);
+    if (size)
+        memcpy(both + head, value, size);
+    struct gofer_msg m = message_at(GOFER_SETXATTR, at);
+    m.name[1] = both;
+    m.rq.len[1] = (uint32_t)(head + size);
+    m.rq.flags = (uint32_t)flags;
+    int err = change(d, &m);
+    free(both);
+    return err;
+}
+
+int door_removexattr(const struct door *d, struct door_at at, const char *attr)
+{
+    struct gofer_msg m = message_at(GOFER_REMOVEXATTR, at);
+    set_name(&m, 1, attr);
+    return change(d, &m);
+}
+
+/* ---- descriptors ---- */
 
 #define RETURN_CALL(call)                                                                          \
     do {                                                                                           \
@@ -53,67 +342,14 @@ static int64_t again(int64_t r)
     return r < 0 ? -errno : r;
 }
 
-int door_open(const struct door *d, int dirfd, const char *path, int flags, mode_t mode)
+int door_stat_fd(int fd, struct statx *out)
 {
-    if (d->read_only && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC))))
-        return -EROFS;
-    if (flags & O_CREAT) {
-        int err = check_name(path);
-        if (err)
-            return err;
-    }
-    struct open_how how = {
-        .flags = (uint64_t)(unsigned)(flags | O_NOFOLLOW | O_CLOEXEC),
-        .mode = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? mode & 07777 : 0,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
-    };
-    if (!(flags & O_PATH))
-        how.flags |= O_NONBLOCK | O_NOCTTY;
-    long r;
-    int tries = 0;
-    /* EAGAIN: a rename went on somewhere; or somebody holds a lease, and then for ever. */
-    do {
-        r = syscall(SYS_openat2, dirfd, *path ? path : ".", &how, sizeof(how));
-    } while (r < 0 && (errno == EINTR || (errno == EAGAIN && tries++ < OPEN_TRIES)));
-    return r < 0 ? -errno : (int)r;
-}
-
-int door_stat(int dirfd, const char *name, struct statx *out)
-{
-    int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
-    if (!*name)
-        flags |= AT_EMPTY_PATH;
-    else if (check_name(name))
-        return -EINVAL;
-    RETURN_CALL(statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, (void *)out));
-}
-
-ssize_t door_readlink(int dirfd, const char *name, char *buf, size_t size)
-{
-    int err = check_name(name);
-    if (err)
-        return err;
-    RETURN_CALL(readlinkat(dirfd, name, buf, size));
-}
-
-ssize_t door_getdents(int fd, void *buf, size_t size)
-{
-    RETURN_CALL(getdents64(fd, buf, size));
-}
-
-int door_rewind(int fd)
-{
-    return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+    RETURN_CALL(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, (void *)out));
 }
 
 int64_t door_seek(int fd, int64_t offset, int whence)
 {
     RETURN_CALL(lseek(fd, offset, whence));
-}
-
-int door_statfs(const struct door *d, struct statfs *out)
-{
-    RETURN_CALL(fstatfs(d->root_fd, out));
 }
 
 void door_close(int fd)
@@ -176,142 +412,36 @@ int door_sync(int fd, bool data_only)
     RETURN_CALL(data_only ? fdatasync(fd) : fsync(fd));
 }
 
-int door_syncfs(const struct door *d)
+int door_setattr_fd(const struct door *d, int fd, const struct door_change *c, struct statx *stx)
 {
+    int r = 0;
     if (d->read_only)
-        return 0;
-    /* syncfs takes no O_PATH descriptor. */
-    int fd = door_open(d, d->root_fd, "", O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return fd;
-    int err = syncfs(fd) < 0 ? -errno : 0;
-    close(fd);
-    return err;
+        return -EROFS;
+    if (c->valid & (GOFER_SET_UID | GOFER_SET_GID))
+        r = fchown(fd, c->valid & GOFER_SET_UID ? c->uid : (uid_t)-1,
+                   c->valid & GOFER_SET_GID ? c->gid : (gid_t)-1);
+    if (r == 0 && (c->valid & GOFER_SET_MODE))
+        r = fchmod(fd, c->mode & 07777);
+    if (r == 0 && (c->valid & (GOFER_SET_ATIME | GOFER_SET_MTIME))) {
+        struct timespec ts[2] = {c->times[0], c->times[1]};
+        if (!(c->valid & GOFER_SET_ATIME))
+            ts[0].tv_nsec = UTIME_OMIT;
+        if (!(c->valid & GOFER_SET_MTIME))
+            ts[1].tv_nsec = UTIME_OMIT;
+        r = futimens(fd, ts);
+    }
+    return r < 0 ? -errno : door_stat_fd(fd, stx);
 }
 
-int door_mkdir(const struct door *d, int dirfd, const char *name, mode_t mode)
+ssize_t door_getxattr_fd(int fd, const char *attr, void *value, size_t size)
 {
-    int err = check_change(d, name);
-    if (err)
-        return err;
-    RETURN_CALL(mkdirat(dirfd, name, mode));
+    RETURN_CALL(attr ? fgetxattr(fd, attr, value, size) : flistxattr(fd, value, size));
 }
 
-int door_mknod(const struct door *d, int dirfd, const char *name, mode_t mode)
-{
-    int err = check_change(d, name);
-    if (err)
-        return err;
-    if (!S_ISFIFO(mode) && !S_ISSOCK(mode))
-        return -EPERM;
-    RETURN_CALL(mknodat(dirfd, name, mode, 0));
-}
-
-int door_symlink(const struct door *d, const char *target, int dirfd, const char *name)
-{
-    int err = check_change(d, name);
-    if (err)
-        return err;
-    RETURN_CALL(symlinkat(target, dirfd, name));
-}
-
-int door_link(const struct door *d, int old_dirfd, const char *old, int dirfd, const char *name)
-{
-    int err = check_change(d, name);
-    if (!err)
-        err = check_name(old);
-    if (err)
-        return err;
-    RETURN_CALL(linkat(old_dirfd, old, dirfd, name, 0));
-}
-
-int door_link_fd(const struct door *d, int fd, int dirfd, const char *name)
-{
-    int err = check_change(d, name);
-    if (err)
-        return err;
-    RETURN_CALL(linkat(fd, "", dirfd, name, AT_EMPTY_PATH));
-}
-
-int door_unlink(const struct door *d, int dirfd, const char *name, bool directory)
-{
-    int err = check_change(d, name);
-    if (err)
-        return err;
-    RETURN_CALL(unlinkat(dirfd, name, directory ? AT_REMOVEDIR : 0));
-}
-
-int door_rename(const struct door *d, int old_dirfd, const char *old, int dirfd, const char *name,
-                unsigned flags)
-{
-    int err = check_change(d, name);
-    if (!err)
-        err = check_name(old);
-    if (err)
-        return err;
-    RETURN_CALL(renameat2(old_dirfd, old, dirfd, name, flags));
-}
-
-int door_chmod(const struct door *d, int fd, mode_t mode)
+int door_setxattr_fd(const struct door *d, int fd, const char *attr, const void *value, size_t size,
+                     int flags)
 {
     if (d->read_only)
         return -EROFS;
-    if (syscall(SYS_fchmodat2, fd, "", mode & 07777, AT_EMPTY_PATH) == 0)
-        return 0;
-    if (errno != ENOSYS)
-        return -errno;
-    RETURN_CALL(fchmod(fd, mode & 07777));
-}
-
-int door_chown(const struct door *d, int fd, uid_t uid, gid_t gid)
-{
-    if (d->read_only)
-        return -EROFS;
-    RETURN_CALL(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
-}
-
-int door_utimes(const struct door *d, int fd, const struct timespec ts[2])
-{
-    if (d->read_only)
-        return -EROFS;
-    RETURN_CALL((int)syscall(SYS_utimensat, fd, "", ts, AT_EMPTY_PATH));
-}
-
-ssize_t door_getxattr(int dirfd, const char *name, int fd, const char *attr, void *value,
-                      size_t size)
-{
-    if (fd >= 0)
-        RETURN_CALL(fgetxattr(fd, attr, value, size));
-    if (*name && check_name(name))
-        return -EINVAL;
-    struct xattr_at_args args = {.value = (uint64_t)(uintptr_t)value, .size = (uint32_t)size};
-    long r = syscall(SYS_getxattrat, dirfd, name, *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH, attr,
-                     &args, sizeof(args));
-    return r < 0 ? -errno : r;
-}
-
-ssize_t door_listxattr(int dirfd, const char *name, int fd, char *list, size_t size)
-{
-    if (fd >= 0)
-        RETURN_CALL(flistxattr(fd, list, size));
-    if (*name && check_name(name))
-        return -EINVAL;
-    long r = syscall(SYS_listxattrat, dirfd, name, *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH,
-                     list, size);
-    return r < 0 ? -errno : r;
-}
-
-int door_setxattr(const struct door *d, int fd, const char *attr, const void *value, size_t size,
-                  int flags)
-{
-    if (d->read_only)
-        return -EROFS;
-    RETURN_CALL(fsetxattr(fd, attr, value, size, flags));
-}
-
-int door_removexattr(const struct door *d, int fd, const char *attr)
-{
-    if (d->read_only)
-        return -EROFS;
-    RETURN_CALL(fremovexattr(fd, attr));
+    RETURN_CALL(value ? fsetxattr(fd, attr, value, size, flags) : fremovexattr(fd, attr));
 }

@@ -136,7 +136,7 @@ static ssize_t host_write(struct file *f, struct uio *u, int64_t *pos, int rwf)
     rwlock_write(&i->lock);
     struct statx stx;
     if (append) {
-        if (!host_super(i->sb)->exclusive && door_stat(fd_of(f), "", &stx) == 0)
+        if (!host_super(i->sb)->exclusive && door_stat_fd(fd_of(f), &stx) == 0)
             i->size = stx.stx_size;
         *pos = (int64_t)i->size;
     }
@@ -231,7 +231,7 @@ static ssize_t host_readlink(struct inode *i, UNUSED struct task *t, char *buf, 
     int err = host_place(i, &p);
     if (err)
         return err;
-    ssize_t n = door_readlink(p.fd, p.name, buf, size - 1);
+    ssize_t n = door_readlink(&host_super(i->sb)->door, p.at, buf, size - 1);
     host_unplace(&p);
     if (n >= 0)
         buf[n] = 0;

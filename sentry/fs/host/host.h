@@ -5,12 +5,13 @@
  *                                                              -> slots: descriptors, opened when
  * needed
  *
- * A node is found by what it is, not by what it is called, so hard links share it. It is opened by
- * the way to it: the nearest ancestor with an open descriptor, and the names from there. What was
+ * A node is found by what it is, not by what it is called, so hard links share it. The gofer opens
+ * it by the way to it: the nearest ancestor that is open, and the names from there. What was
  * opened is compared with what was looked up; if somebody exchanged it, the answer is -ESTALE.
  *
- * Slots hold host descriptors for all opens of the inode together: slot 0 for reading (or a
- * directory), slot 1 for reading and writing. Unused ones stay open for the next, up to a budget;
+ * Slots hold what is open, for all opens of the inode together: of a file the descriptors for
+ * reading (slot 0) and for reading and writing (slot 1); of a directory the gofer's number, for the
+ * sentry has no descriptor of any directory. Unused ones stay open for the next, up to a budget;
  * the least recently used are closed first.
  *
  * Locks: host_super.lock (LEAF) guards the table, parents, names and slots.
@@ -41,7 +42,7 @@ struct host_super {
 };
 
 struct host_slot {
-    int fd;    /* -1: not open */
+    int fd;    /* -1: not open. Of a directory: its node at the gofer (door.h) */
     int users; /* open files, and calls in progress */
     struct host_file *mapped;
     bool noexec; /* mapped: it lies on a mount of the host that forbids execution */
@@ -75,6 +76,7 @@ struct host_node {
     struct inode *parent; /* referenced; NULL for the root and nameless files */
     char *name;
     struct host_slot slots[2];
+    uint32_t nameless; /* made by O_TMPFILE: its node at the gofer, to give it a name; or 0 */
 
     _Atomic bool stale; /* the host knows better than the inode's fields */
     _Atomic uint64_t blocks;
@@ -82,7 +84,8 @@ struct host_node {
     _Atomic uint64_t attributes, attributes_mask;
     bool has_btime;                       /* never changes, as the inode's btime and rdev */
     _Atomic bool asked_xattrs, no_xattrs; /* whether it is known to have none (exclusive) */
-    struct mutex list_lock; /* LEAF: listing, and the position of the directory's descriptor */
+    struct mutex list_lock;               /* LEAF: listing */
+    struct mutex read_lock; /* HOST_DIR: the position at which the gofer reads the directory */
     struct host_listing *listing;
 
     /* Regular files. */
@@ -112,12 +115,12 @@ void host_forget(struct inode *i);
 void host_fill(struct inode *i, const struct statx *stx);
 /* Asks the host again, unless what is known is sure to hold. */
 int host_refresh(struct inode *i, bool force);
-/* Where i is called now: a parent's descriptor to use with *name (PATH_MAX... NAME_MAX + 1 bytes).
- * host_unplace afterwards. -ENOENT if i has no name any more. */
+/* Where i is now: below its parent, or, an open directory, at itself. host_unplace afterwards.
+ * -ENOENT if i has no name any more. */
 struct host_place {
-    struct inode *parent;
-    struct host_slot *slot;
-    int fd;
+    struct inode *from;
+    struct host_slot *slot; /* of from */
+    struct door_at at;
     char name[256];
 };
 int host_place(struct inode *i, struct host_place *out);
@@ -128,20 +131,15 @@ bool host_is_at(struct inode *i, struct inode *parent, const char *name);
 
 /* slots.c: a user of a slot, opened if needed. */
 int host_slot_get(struct inode *i, int which, struct host_slot **out);
-/* An already open slot, or NULL. */
+/* An already open slot of a file, or NULL: a descriptor of the inode itself. */
 struct host_slot *host_slot_peek(struct inode *i);
+/* The same of a directory. */
+struct host_slot *host_slot_peek_dir(struct inode *i);
 void host_slot_put(struct inode *i, struct host_slot *s);
-/* Puts an open descriptor in, with one user. Takes fd over (also on failure). */
-int host_slot_install(struct inode *i, int which, int fd, struct host_slot **out);
+/* Puts what was opened in, with one user, unless another did. Takes fd over. */
+void host_slot_install(struct inode *i, int which, int fd, struct host_slot **out);
 void host_slots_init(struct host_node *n);
 void host_slots_close(struct host_node *n);
-/* A descriptor of the inode itself for changing attributes: *fd, and how to let it go. */
-struct host_handle {
-    struct host_slot *slot;
-    int fd;
-};
-int host_handle_get(struct inode *i, struct host_handle *h);
-void host_handle_put(struct inode *i, struct host_handle *h);
 
 /* dir.c */
 /* For trees that nobody else changes, and for others. */

@@ -40,7 +40,7 @@ static uint64_t end_of_file(struct host_node *n, uint64_t need)
     if (need <= eof || host_super(n->inode->sb)->exclusive)
         return eof;
     for (int k = 0; k < 2; k++) {
-        if (n->slots[k].mapped && door_stat(n->slots[k].fd, "", &stx) == 0)
+        if (n->slots[k].mapped && door_stat_fd(n->slots[k].fd, &stx) == 0)
             return page_down(stx.stx_size + PAGE_SIZE - 1);
     }
     return eof;

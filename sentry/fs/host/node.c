@@ -157,6 +157,7 @@ static struct inode *new_inode(struct super_block *sb, const struct statx *stx, 
     n->dev = map_dev(host_super(sb), host_dev);
     host_slots_init(n);
     mutex_init(&n->list_lock, LOCK_LEAF);
+    mutex_init(&n->read_lock, LOCK_HOST_DIR);
     host_node_init_map(n);
     i->rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor);
     n->has_btime = stx->stx_mask & STATX_BTIME;
@@ -211,6 +212,7 @@ void host_evict(struct inode *i)
         host_listing_put(n->listing);
     host_node_release_map(n);
     mutex_destroy(&n->list_lock);
+    mutex_destroy(&n->read_lock);
     if (n->parent)
         inode_put(n->parent);
     free(n->name);
@@ -246,46 +248,57 @@ int host_set_place(struct inode *i, struct inode *parent, const char *name)
     return 0;
 }
 
+/* An open directory is its own place. */
+static bool place_itself(struct inode *i, struct host_place *out)
+{
+    struct host_node *n = host_node(i);
+    if (!S_ISDIR(i->mode))
+        return false;
+    out->slot = host_slot_peek_dir(i);
+    if (!out->slot)
+        return false;
+    inode_get(i);
+    out->from = i;
+    out->at = (struct door_at){(uint32_t)out->slot->fd, "", n->host_dev, i->ino};
+    return true;
+}
+
 int host_place(struct inode *i, struct host_place *out)
 {
     struct host_node *n = host_node(i);
     struct host_super *hs = host_super(i->sb);
+    if (place_itself(i, out))
+        return 0;
     mutex_lock(&hs->lock);
-    out->parent = n->parent;
-    if (out->parent) {
-        inode_get(out->parent);
+    out->from = n->parent;
+    if (out->from) {
+        inode_get(out->from);
         strncpy(out->name, n->name, sizeof(out->name) - 1);
         out->name[sizeof(out->name) - 1] = 0;
     }
     mutex_unlock(&hs->lock);
-    if (!out->parent)
+    if (!out->from)
         return -ENOENT;
-    int err = host_slot_get(out->parent, SLOT_READ, &out->slot);
+    int err = host_slot_get(out->from, SLOT_READ, &out->slot);
     if (err) {
-        inode_put(out->parent);
+        inode_put(out->from);
         return err;
     }
-    out->fd = out->slot->fd;
+    out->at = (struct door_at){(uint32_t)out->slot->fd, out->name, n->host_dev, i->ino};
     return 0;
 }
 
 void host_unplace(struct host_place *p)
 {
-    host_slot_put(p->parent, p->slot);
-    inode_put(p->parent);
-}
-
-static bool same(struct inode *i, const struct statx *stx)
-{
-    return i->ino == stx->stx_ino &&
-           host_node(i)->host_dev == makedev(stx->stx_dev_major, stx->stx_dev_minor);
+    host_slot_put(p->from, p->slot);
+    inode_put(p->from);
 }
 
 static int ask(struct inode *i, struct statx *stx)
 {
     struct host_slot *s = host_slot_peek(i);
     if (s) {
-        int err = door_stat(s->fd, "", stx);
+        int err = door_stat_fd(s->fd, stx);
         host_slot_put(i, s);
         return err;
     }
@@ -293,10 +306,8 @@ static int ask(struct inode *i, struct statx *stx)
     int err = host_place(i, &p);
     if (err)
         return err;
-    err = door_stat(p.fd, p.name, stx);
+    err = door_stat_at(&host_super(i->sb)->door, p.at, stx);
     host_unplace(&p);
-    if (!err && !same(i, stx))
-        err = -ESTALE;
     return err;
 }
 

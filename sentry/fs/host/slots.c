@@ -1,5 +1,5 @@
 /*
- * Descriptors of the host, shared by all opens of an inode, within a budget.
+ * What is open of the host, shared by all opens of an inode, within a budget.
  */
 #include "sentry/fs/host/host.h"
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 void host_slots_init(struct host_node *n)
 {
@@ -29,29 +28,38 @@ static void use(struct host_super *hs, struct host_slot *s)
 
 struct closing {
     int fd;
+    bool is_dir;
     struct host_file *mapped;
 };
 
 static struct closing detach(struct host_slot *s)
 {
-    struct closing c = {s->fd, s->mapped};
+    struct closing c = {s->fd, S_ISDIR(s->node->inode->mode), s->mapped};
     s->fd = -1;
     s->mapped = NULL;
     return c;
 }
 
-static void finish(struct closing c)
+static void close_any(struct host_super *hs, int fd, bool is_dir)
+{
+    if (is_dir)
+        door_close_node(&hs->door, (uint32_t)fd);
+    else
+        door_close(fd);
+}
+
+static void finish(struct host_super *hs, struct closing c)
 {
     if (c.mapped)
         host_file_put(c.mapped);
     if (c.fd >= 0)
-        door_close(c.fd);
+        close_any(hs, c.fd, c.is_dir);
 }
 
 void host_slot_put(struct inode *i, struct host_slot *s)
 {
     struct host_super *hs = host_super(i->sb);
-    struct closing c = {-1, NULL};
+    struct closing c = {.fd = -1};
     mutex_lock(&hs->lock);
     /* The only way to a nameless file is the descriptor we have. */
     if (--s->users == 0 && s->node->parent) {
@@ -64,7 +72,7 @@ void host_slot_put(struct inode *i, struct host_slot *s)
         }
     }
     mutex_unlock(&hs->lock);
-    finish(c);
+    finish(hs, c);
 }
 
 /* The inode is going: nobody uses its slots. */
@@ -79,11 +87,13 @@ void host_slots_close(struct host_node *n)
         }
         struct closing c = detach(&n->slots[k]);
         mutex_unlock(&hs->lock);
-        finish(c);
+        finish(hs, c);
     }
+    if (n->nameless)
+        door_close_node(&hs->door, n->nameless);
 }
 
-int host_slot_install(struct inode *i, int which, int fd, struct host_slot **out)
+void host_slot_install(struct inode *i, int which, int fd, struct host_slot **out)
 {
     struct host_super *hs = host_super(i->sb);
     struct host_slot *s = &host_node(i)->slots[which];
@@ -94,12 +104,11 @@ int host_slot_install(struct inode *i, int which, int fd, struct host_slot **out
         s->fd = fd;
     mutex_unlock(&hs->lock);
     if (!taken)
-        door_close(fd);
+        close_any(hs, fd, S_ISDIR(i->mode));
     *out = s;
-    return 0;
 }
 
-struct host_slot *host_slot_peek(struct inode *i)
+static struct host_slot *peek(struct inode *i)
 {
     struct host_super *hs = host_super(i->sb);
     struct host_node *n = host_node(i);
@@ -113,8 +122,18 @@ struct host_slot *host_slot_peek(struct inode *i)
     return NULL;
 }
 
+struct host_slot *host_slot_peek(struct inode *i)
+{
+    return S_ISREG(i->mode) ? peek(i) : NULL;
+}
+
+struct host_slot *host_slot_peek_dir(struct inode *i)
+{
+    return S_ISDIR(i->mode) ? peek(i) : NULL;
+}
+
 /*
- * The names from the nearest ancestor with an open descriptor down to i. Gives the ancestor with a
+ * The names from the nearest ancestor that is open down to i. Gives the ancestor with a
  * reference; *slot (used) is its, or NULL if the path is too long for one call: then the ancestor
  * has to be opened first. buf has PATH_MAX bytes; *path points into it.
  */
@@ -149,45 +168,23 @@ static int way_to(struct inode *i, char *buf, char **path, struct inode **from,
     return 0;
 }
 
-static int open_flags(struct inode *i, int which)
+static int open_at(struct inode *i, const struct host_slot *from, const char *path, int which)
 {
-    if (S_ISDIR(i->mode))
-        return O_RDONLY | O_DIRECTORY;
-    return which == SLOT_WRITE ? O_RDWR : O_RDONLY;
-}
-
-static int check_same(struct inode *i, int fd)
-{
-    struct statx stx;
-    int err = door_stat(fd, "", &stx);
-    if (err)
-        return err;
-    if (stx.stx_ino != i->ino || ((stx.stx_mode ^ i->mode) & S_IFMT) ||
-        makedev(stx.stx_dev_major, stx.stx_dev_minor) != host_node(i)->host_dev)
-        return -ESTALE;
-    return 0;
-}
-
-static int open_from(struct inode *i, struct host_slot *from, const char *path, int flags)
-{
-    struct host_super *hs = host_super(i->sb);
-    int fd = door_open(&hs->door, from->fd, path, flags, 0);
-    if (fd == -EACCES && S_ISDIR(i->mode))
-        fd = door_open(&hs->door, from->fd, path, O_PATH | O_DIRECTORY, 0);
-    if (fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR)
-        fd = -ESTALE;
-    if (fd < 0)
-        return fd;
-    int err = check_same(i, fd);
-    if (err) {
-        door_close(fd);
-        return err;
+    const struct door *door = &host_super(i->sb)->door;
+    struct door_at at = {(uint32_t)from->fd, path, host_node(i)->host_dev, i->ino};
+    uint32_t node;
+    int r;
+    if (S_ISDIR(i->mode)) {
+        r = door_open_dir(door, at, &node);
+        r = r ? r : (int)node;
+    } else {
+        r = door_open_file(door, at, which == SLOT_WRITE ? O_RDWR : O_RDONLY);
     }
-    return fd;
+    return r == -ENOENT || r == -ELOOP || r == -ENOTDIR || r == -ENXIO ? -ESTALE : r;
 }
 
-/* A new descriptor for i. */
-static int open_node(struct inode *i, int flags)
+/* Opens i anew. */
+static int open_node(struct inode *i, int which)
 {
     char buf[PATH_MAX], *path;
     struct inode *from;
@@ -197,7 +194,7 @@ static int open_node(struct inode *i, int flags)
         return err;
     if (!slot)
         err = host_slot_get(from, SLOT_READ, &slot);
-    int fd = err ? err : open_from(i, slot, path, flags);
+    int fd = err ? err : open_at(i, slot, path, which);
     if (!err)
         host_slot_put(from, slot);
     inode_put(from);
@@ -222,21 +219,9 @@ int host_slot_get(struct inode *i, int which, struct host_slot **out)
     }
     if (!S_ISDIR(i->mode) && !S_ISREG(i->mode))
         return -ENXIO;
-    int fd = open_node(i, open_flags(i, which));
-    return fd < 0 ? fd : host_slot_install(i, which, fd, out);
-}
-
-int host_handle_get(struct inode *i, struct host_handle *h)
-{
-    h->slot = host_slot_peek(i);
-    h->fd = h->slot ? h->slot->fd : open_node(i, O_PATH);
-    return h->fd < 0 ? h->fd : 0;
-}
-
-void host_handle_put(struct inode *i, struct host_handle *h)
-{
-    if (h->slot)
-        host_slot_put(i, h->slot);
-    else
-        door_close(h->fd);
+    int fd = open_node(i, which);
+    if (fd < 0)
+        return fd;
+    host_slot_install(i, which, fd, out);
+    return 0;
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static int host_statfs(struct super_block *sb, struct statfs *out)
 {
@@ -22,7 +21,6 @@ static int host_sync(struct super_block *sb)
 static void host_destroy(struct super_block *sb)
 {
     struct host_super *hs = host_super(sb);
-    door_close(hs->door.root_fd);
     free(hs->buckets);
     mutex_destroy(&hs->lock);
     free(hs);
@@ -47,36 +45,36 @@ static unsigned idle_budget(void)
 static int make_root(struct super_block *sb)
 {
     struct host_super *hs = host_super(sb);
+    struct door_at root = {.node = hs->door.root, .path = ""};
     struct statx stx;
-    struct inode *root;
+    struct inode *inode;
     struct host_slot *s;
-    /* The root's own slot is never idle: its descriptor is the way to everything else. */
-    int fd = door_open(&hs->door, hs->door.root_fd, "", O_RDONLY | O_DIRECTORY, 0);
-    if (fd == -EACCES)
-        fd = door_open(&hs->door, hs->door.root_fd, "", O_PATH | O_DIRECTORY, 0);
-    if (fd < 0)
-        return fd;
-    int err = door_stat(fd, "", &stx);
+    uint32_t node;
+    int err = door_stat_at(&hs->door, root, &stx);
     if (!err)
-        err = host_get_inode(sb, &stx, NULL, NULL, &root);
+        err = door_open_dir(&hs->door, root, &node);
+    if (err)
+        return err;
+    err = host_get_inode(sb, &stx, NULL, NULL, &inode);
     if (err) {
-        door_close(fd);
+        door_close_node(&hs->door, node);
         return err;
     }
-    host_slot_install(root, SLOT_READ, fd, &s);
-    host_slot_put(root, s);
-    sb->root = d_make_root(sb, root);
+    /* The root's own slot is never idle: it is the way to everything else. */
+    host_slot_install(inode, SLOT_READ, (int)node, &s);
+    host_slot_put(inode, s);
+    sb->root = d_make_root(sb, inode);
     return sb->root ? 0 : -ENOMEM;
 }
 
-int hostfs_create(struct kernel *k, int root_fd, bool read_only, bool exclusive,
+int hostfs_create(struct kernel *k, unsigned export, bool read_only, bool exclusive,
                   struct super_block **out)
 {
     struct host_super *hs = calloc(1, sizeof(*hs));
     if (!hs)
         return -ENOMEM;
     struct statfs sf;
-    hs->door = (struct door){root_fd, read_only, geteuid() == 0};
+    hs->door = (struct door){k->gofer, export + 1, read_only};
     hs->exclusive = exclusive;
     hs->max_idle = idle_budget();
     mutex_init(&hs->lock, LOCK_LEAF);
@@ -91,11 +89,9 @@ int hostfs_create(struct kernel *k, int root_fd, bool read_only, bool exclusive,
     }
     hs->sb = sb;
     err = make_root(sb);
-    if (err) {
-        hs->door.root_fd = -1; /* stays the caller's */
+    if (err)
         super_put(sb);
-        return err;
-    }
-    *out = sb;
-    return 0;
+    else
+        *out = sb;
+    return err;
 }
