@@ -5,6 +5,7 @@
  * child appears in the tree and its host thread is let go.
  */
 #include "sentry/ipc/ipc.h"
+#include "sentry/kernel/cpu_limit.h"
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/ns.h"
@@ -214,7 +215,7 @@ static int clone_identity(struct task *t, struct task *child, uint64_t flags)
             return err;
         child->cred = c;
     }
-    return ns_set_clone(t->kernel, t->ns, flags, child->cred, &child->ns);
+    return ns_set_clone(t, flags, child->cred, &child->ns);
 }
 
 /* A complete child that nobody sees yet. */
@@ -229,6 +230,8 @@ static int make_child(struct task *t, const struct clone_request *rq, struct tas
         return -ENOMEM;
     clone_attributes(t, child, rq);
     int err = clone_identity(t, child, rq->flags);
+    if (!err && tg != t->tg)
+        err = cpu_limit_prepare(tg);
     if (!err)
         err = clone_registers(t, child, rq);
     if (!err)
@@ -380,6 +383,8 @@ static long start_child(struct task *t, struct task *child, const struct clone_r
         IGNORE(MM_COPY_OUT(t->mm, rq->parent_tid, &tid32));
     bool tell = event || (v && ptrace_wants(t, PTRACE_EVENT_VFORK_DONE));
     pid_t told = tell ? ptrace_nr_for_tracer(t, child->pid) : 0;
+    if (!(rq->flags & CLONE_THREAD))
+        cpu_limit_arm(child->tg);
     host_thread_start(ht, child);
     if (event)
         ptrace_event(t, event, (uint64_t)told);

@@ -7,6 +7,7 @@
  */
 #include "sentry/aio/aio.h"
 #include "sentry/ipc/ipc.h"
+#include "sentry/kernel/cpu_limit.h"
 #include "sentry/kernel/host_futex.h"
 #include "sentry/kernel/host_thread.h"
 #include "sentry/kernel/kernel.h"
@@ -288,10 +289,11 @@ static void mark_exiting(struct task *t)
     stop_notify(tg);
     if (t->kernel->strace)
         strace_task_exit(t, t->exit_code);
-    if (last)
+    if (last) {
         posix_timers_exit(tg);
-    if (last)
+        cpu_limit_exit(tg);
         aio_exit(tg);
+    }
 }
 
 static void release_context(struct task *t)

@@ -206,10 +206,10 @@ struct ns_set *ns_set_copy(const struct ns_set *old)
 
 /* ---- new ones ---- */
 
-static int clone_uts(struct kernel *k, struct ns_set *set, const struct cred *maker)
+static int clone_uts(struct task *t, struct ns_set *set, const struct cred *maker)
 {
     struct uts_ns *new;
-    int err = uts_clone(k, set->uts, maker, &new);
+    int err = uts_clone(t->kernel, set->uts, maker, &new);
     if (err)
         return err;
     ns_put(&set->uts->common);
@@ -217,10 +217,10 @@ static int clone_uts(struct kernel *k, struct ns_set *set, const struct cred *ma
     return 0;
 }
 
-static int clone_ipc(struct kernel *k, struct ns_set *set, const struct cred *maker)
+static int clone_ipc(struct task *t, struct ns_set *set, const struct cred *maker)
 {
     struct ipc_ns *new;
-    int err = ipc_ns_create(k, maker, &new);
+    int err = ipc_ns_create(t->kernel, maker, &new);
     if (err)
         return err;
     ns_put(&set->ipc->common);
@@ -228,10 +228,13 @@ static int clone_ipc(struct kernel *k, struct ns_set *set, const struct cred *ma
     return 0;
 }
 
-static int clone_pid(struct kernel *k, struct ns_set *set, const struct cred *maker)
+static int clone_pid(struct task *t, struct ns_set *set, const struct cred *maker)
 {
     struct pid_ns *new;
-    int err = pid_ns_create(k, set->pid_for_children, maker, &new);
+    /* One at a time: the next is for the children to make. */
+    if (set->pid_for_children != task_pid_ns(t))
+        return -EINVAL;
+    int err = pid_ns_create(t->kernel, set->pid_for_children, maker, &new);
     if (err)
         return err;
     ns_put(&set->pid_for_children->common);
@@ -242,24 +245,23 @@ static int clone_pid(struct kernel *k, struct ns_set *set, const struct cred *ma
 /* In the order in which Linux makes them, which says what fails first. */
 static const struct {
     uint64_t flag;
-    int (*clone)(struct kernel *k, struct ns_set *set, const struct cred *maker);
+    int (*clone)(struct task *t, struct ns_set *set, const struct cred *maker);
 } makers[] = {
     {CLONE_NEWUTS, clone_uts},
     {CLONE_NEWIPC, clone_ipc},
     {CLONE_NEWPID, clone_pid},
 };
 
-int ns_set_clone(struct kernel *k, struct ns_set *old, uint64_t flags, const struct cred *maker,
-                 struct ns_set **out)
+int ns_set_clone(struct task *t, uint64_t flags, const struct cred *maker, struct ns_set **out)
 {
     flags &= NS_SET_FLAGS;
     if (!flags) {
-        *out = ns_set_get(old);
+        *out = ns_set_get(t->ns);
         return 0;
     }
     if (!cred_capable_here(maker, CAP_SYS_ADMIN))
         return -EPERM;
-    struct ns_set *set = ns_set_copy(old);
+    struct ns_set *set = ns_set_copy(t->ns);
     if (!set)
         return -ENOMEM;
     uint64_t left = flags & ~(uint64_t)CLONE_NEWNS; /* the file-system context's */
@@ -268,7 +270,7 @@ int ns_set_clone(struct kernel *k, struct ns_set *old, uint64_t flags, const str
         if (!(flags & makers[i].flag))
             continue;
         left &= ~makers[i].flag;
-        err = makers[i].clone(k, set, maker);
+        err = makers[i].clone(t, set, maker);
     }
     /* As a kernel that was built without them. */
     if (!err && left)

@@ -51,10 +51,9 @@ struct ns_set *ns_set_get(struct ns_set *set);
 void ns_set_put(struct ns_set *set);
 /* A set of its own for a caller who wants to change it before anybody sees it. NULL: no memory. */
 struct ns_set *ns_set_copy(const struct ns_set *set);
-/* `old` with new namespaces where flags (CLONE_NEW*) say so, made with maker's rights: -EPERM
- * without CAP_SYS_ADMIN, -EINVAL for types that are missing, -ENOSPC, -ENOMEM. */
-int ns_set_clone(struct kernel *k, struct ns_set *old, uint64_t flags, const struct cred *maker,
-                 struct ns_set **out);
+/* t's set with new namespaces where flags (CLONE_NEW*) say so, made with maker's rights, for t or
+ * its child: -EPERM without CAP_SYS_ADMIN, -EINVAL for types that are missing, -ENOSPC, -ENOMEM. */
+int ns_set_clone(struct task *t, uint64_t flags, const struct cred *maker, struct ns_set **out);
 /* What a set holds, by type (not referenced; NULL: NS_USER, NS_MNT, and what is missing). */
 void ns_set_members(const struct ns_set *set, struct ns_common *out[NS_TYPES]);
 /* The set of another task, referenced; NULL if it is exiting. */

@@ -3,6 +3,7 @@
  */
 #include "sentry/kernel/task.h"
 #include "sentry/ipc/ipc.h"
+#include "sentry/kernel/cpu_limit.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/ns.h"
 #include "sentry/kernel/posix_timers.h"
@@ -53,6 +54,7 @@ void thread_group_put(struct thread_group *tg)
         return;
     sigpending_flush(tg->kernel, &tg->shared_pending);
     posix_timers_free(tg->timers);
+    cpu_limit_free(tg);
     sighand_put(tg->sighand);
     thread_group_put(tg->mm_limits_owner);
     pid_put(tg->pid);

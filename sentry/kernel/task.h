@@ -29,6 +29,7 @@ struct file;
 struct ns_set;
 struct tty;
 struct timer_set;
+struct cpu_limit;
 struct host_thread;
 struct vfork_wait;
 struct seccomp_filter;
@@ -118,10 +119,11 @@ struct thread_group {
     struct rlimit limits[RLIM_NLIMITS];
     struct mm_limits mm_limits;
     struct thread_group
-        *mm_limits_owner;     /* whose mm_limits the mm reads (CLONE_VM), or NULL: ours */
-    struct list_head aio;     /* contexts (limits_lock): sentry/aio */
-    struct timer_set *timers; /* itimers and POSIX timers: posix_timers.c */
-    _Atomic uint64_t max_rss; /* bytes: the largest of the address spaces that are gone */
+        *mm_limits_owner;        /* whose mm_limits the mm reads (CLONE_VM), or NULL: ours */
+    struct list_head aio;        /* contexts (limits_lock): sentry/aio */
+    struct cpu_limit *cpu_limit; /* SIGHAND: once RLIMIT_CPU was finite */
+    struct timer_set *timers;    /* itimers and POSIX timers: posix_timers.c */
+    _Atomic uint64_t max_rss;    /* bytes: the largest of the address spaces that are gone */
     _Atomic int oom_score_adj;
     _Atomic bool dumpable;
     _Atomic bool membarrier_registered;

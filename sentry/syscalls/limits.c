@@ -1,6 +1,7 @@
 /*
  * Resource limits and usage.
  */
+#include "sentry/kernel/cpu_limit.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
@@ -40,9 +41,13 @@ static int do_prlimit(struct task *t, struct thread_group *tg, unsigned which,
         if (old)
             *old = was;
     }
-    if (new)
-        limits_apply(tg);
-    return 0;
+    if (!new)
+        return 0;
+    limits_apply(tg);
+    int err = which == RLIMIT_CPU ? cpu_limit_prepare(tg) : 0;
+    if (!err && which == RLIMIT_CPU)
+        cpu_limit_arm(tg);
+    return err;
 }
 
 SYSCALL(getrlimit)

@@ -11,6 +11,7 @@
 #include <linux/kcmp.h>
 #include <linux/membarrier.h>
 #include <linux/random.h>
+#include <linux/reboot.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -326,9 +327,46 @@ SYSCALL(acct)
     return task_capable(t, CAP_SYS_PACCT) ? -ENOSYS : -EPERM;
 }
 
+/* What process 1 of a pid namespace seems to die of. */
+static const struct {
+    unsigned command;
+    int signal;
+} reboots[] = {
+    {LINUX_REBOOT_CMD_RESTART, SIGHUP},
+    {LINUX_REBOOT_CMD_RESTART2, SIGHUP},
+    {LINUX_REBOOT_CMD_POWER_OFF, SIGINT},
+    {LINUX_REBOOT_CMD_HALT, SIGINT},
+};
+
+/* The end of a pid namespace. The first one ends with the sandbox, which is not for those inside to
+ * say. */
+static long reboot_namespace(struct task *t, struct pid_ns *ns, unsigned command)
+{
+    int sig = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(reboots); i++) {
+        if (reboots[i].command == command)
+            sig = reboots[i].signal;
+    }
+    if (!sig)
+        return -EINVAL;
+    MUTEX_GUARD(&t->kernel->tree_lock);
+    ns->reboot_signal = sig;
+    if (ns->init)
+        group_exit(ns->init, SIGKILL);
+    return 0;
+}
+
 SYSCALL(reboot)
 {
-    return -EPERM;
+    struct pid_ns *ns = task_pid_ns(t);
+    unsigned magic = ARG_UINT(a, 1);
+    if (ns->level == 0 || !task_capable_in(t, ns->common.owner, CAP_SYS_BOOT))
+        return -EPERM;
+    if (ARG_UINT(a, 0) != LINUX_REBOOT_MAGIC1 ||
+        (magic != LINUX_REBOOT_MAGIC2 && magic != LINUX_REBOOT_MAGIC2A &&
+         magic != LINUX_REBOOT_MAGIC2B && magic != LINUX_REBOOT_MAGIC2C))
+        return -EINVAL;
+    return reboot_namespace(t, ns, ARG_UINT(a, 2));
 }
 
 SYSCALL(vhangup)

@@ -69,7 +69,7 @@ SYSCALL(unshare)
         err = cred_unshare_user_ns(t, &cred);
     const struct cred *maker = cred ? cred : t->cred;
     if (!err)
-        err = ns_set_clone(t->kernel, t->ns, flags, maker, &set);
+        err = ns_set_clone(t, flags, maker, &set);
     if (!err && (flags & CLONE_FS))
         err = copy_fs(t, flags, maker, &fs);
     if (!err && (flags & CLONE_FILES))

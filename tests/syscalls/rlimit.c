@@ -86,6 +86,54 @@ CASE(file_size)
                   SIGXFSZ);
 }
 
+static void spin_until(double seconds)
+{
+    struct rusage ru;
+    do {
+        for (volatile int i = 0; i < 1000000; i++) {
+        }
+        getrusage(RUSAGE_SELF, &ru);
+    } while ((double)ru.ru_utime.tv_sec + (double)ru.ru_stime.tv_sec +
+                 (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6 <
+             seconds);
+}
+
+static volatile int *xcpu; /* shared with the child */
+static void on_xcpu(int sig)
+{
+    *xcpu += sig == SIGXCPU;
+}
+
+/* A warning each second after the soft limit, the end at the hard one. */
+CASE(cpu_time)
+{
+    struct rlimit r = {1, 3};
+    struct sigaction sa = {.sa_handler = on_xcpu};
+    xcpu = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT_KILLED(FORK({
+                      EXPECT_OK(sigaction(SIGXCPU, &sa, NULL));
+                      EXPECT_OK(setrlimit(RLIMIT_CPU, &r));
+                      while (*xcpu == 0)
+                          spin_until(0.1);
+                      EXPECT_OK(getrlimit(RLIMIT_CPU, &r));
+                      EXPECT_EQ(r.rlim_cur, 2);
+                      spin_until(20);
+                  }),
+                  SIGKILL);
+    EXPECT_EQ(*xcpu, 2);
+}
+
+CASE(cpu_time_is_inherited)
+{
+    struct rlimit r = {1, 2};
+    EXPECT_KILLED(FORK({
+                      EXPECT_OK(setrlimit(RLIMIT_CPU, &r));
+                      EXPECT_KILLED(FORK({ spin_until(20); }), SIGXCPU);
+                      raise(SIGUSR1);
+                  }),
+                  SIGUSR1);
+}
+
 CASE(usage)
 {
     struct rusage ru;

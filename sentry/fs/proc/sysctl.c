@@ -400,14 +400,55 @@ static const struct pseudo_row net_rows[] = {
     {.name = NULL},
 };
 
+/* ---- user: limits of the reader's user namespace ---- */
+
+static struct user_ns *reader_user_ns(struct pseudo_ctx *c)
+{
+    return c->reader ? c->reader->cred->user_ns : c->k->user_ns;
+}
+
+static int show_max_namespaces(struct pseudo_ctx *c, struct text *out)
+{
+    enum ns_type type = (enum ns_type)(uintptr_t)c->node->row->arg;
+    text_add(out, "%d\n", atomic_load(&reader_user_ns(c)->limits[type]));
+    return 0;
+}
+
+static int store_max_namespaces(struct pseudo_ctx *c, const char *data, UNUSED size_t n)
+{
+    enum ns_type type = (enum ns_type)(uintptr_t)c->node->row->arg;
+    unsigned long v;
+    int err = store_number(data, INT32_MAX, &v);
+    if (!err && c->reader && !task_capable_here(c->reader, CAP_SYS_RESOURCE))
+        err = -EPERM;
+    if (!err)
+        atomic_store(&reader_user_ns(c)->limits[type], (int)v);
+    return err;
+}
+
+#define ROW_MAX(n, type)                                                                           \
+    {                                                                                              \
+        .name = n, .mode = S_IFREG | 0644, .show = show_max_namespaces,                            \
+        .store = store_max_namespaces, .arg = (const void *)(uintptr_t)(type)                      \
+    }
+
+static const struct pseudo_row user_rows[] = {
+    ROW_MAX("max_cgroup_namespaces", NS_CGROUP),
+    ROW_MAX("max_ipc_namespaces", NS_IPC),
+    ROW_MAX("max_mnt_namespaces", NS_MNT),
+    ROW_MAX("max_net_namespaces", NS_NET),
+    ROW_MAX("max_pid_namespaces", NS_PID),
+    ROW_MAX("max_time_namespaces", NS_TIME),
+    ROW_MAX("max_user_namespaces", NS_USER),
+    ROW_MAX("max_uts_namespaces", NS_UTS),
+    {.name = NULL},
+};
+
 static const struct pseudo_row empty_rows[] = {{.name = NULL}};
 
 const struct pseudo_row proc_sys_rows[] = {
-    PSEUDO_DIR("debug", empty_rows),
-    PSEUDO_DIR("dev", empty_rows),
-    PSEUDO_DIR("fs", fs_rows),
-    PSEUDO_DIR("kernel", kernel_rows),
-    PSEUDO_DIR("net", net_rows),
-    PSEUDO_DIR("vm", vm_rows),
-    {.name = NULL},
+    PSEUDO_DIR("debug", empty_rows), PSEUDO_DIR("dev", empty_rows),
+    PSEUDO_DIR("fs", fs_rows),       PSEUDO_DIR("kernel", kernel_rows),
+    PSEUDO_DIR("net", net_rows),     PSEUDO_DIR("user", user_rows),
+    PSEUDO_DIR("vm", vm_rows),       {.name = NULL},
 };
