@@ -19,7 +19,7 @@
 
 #define WRITERS 2
 #define READERS 3
-#define TOKENS 250 /* of each writer */
+#define TOKENS 120 /* of each writer */
 
 /* ---- kinds of descriptors: where tokens go in and come out ---- */
 
