@@ -177,7 +177,7 @@ void thread_group_notify_exit(struct thread_group *tg)
             thread_group_reap(tg);
         return;
     }
-    bool reap = false, tell = tg->exit_signal != 0;
+    bool reap = false, tell = tg->exit_signal > 0 && tg->exit_signal <= SIG_MAX;
     if (tg->exit_signal == SIGCHLD) {
         MUTEX_GUARD(&parent->sighand->lock);
         const struct k_sigaction *act = &parent->sighand->action[SIGCHLD - 1];

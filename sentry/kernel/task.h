@@ -91,7 +91,7 @@ struct thread_group {
     bool gave_up_tty; /* TIOCNOTTY: the session's terminal is not ours any more */
     bool zombie;      /* every task has left: can be waited for */
     bool reaped;      /* waited for (or never to be): off the tree */
-    int exit_signal;
+    int exit_signal;  /* clone(2) takes any byte: 0 and what is no signal are not sent */
     /* Of tasks and waited-for children that are gone. */
     struct rusage dead_usage, child_usage;
 

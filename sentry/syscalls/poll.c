@@ -368,8 +368,9 @@ SYSCALL(select)
     if (a->a[4]) {
         if (MM_COPY_IN(t->mm, &tv, ARG_GVA(a, 4)))
             return -EFAULT;
-        struct timespec ts = {tv.tv_sec + tv.tv_usec / 1000000, tv.tv_usec % 1000000 * 1000};
-        if (!timespec_valid(&ts))
+        struct timespec ts = {.tv_nsec = tv.tv_usec % 1000000 * 1000};
+        if (__builtin_add_overflow(tv.tv_sec, tv.tv_usec / 1000000, &ts.tv_sec) ||
+            !timespec_valid(&ts))
             return -EINVAL;
         deadline = deadline_of(&ts, &room);
     }

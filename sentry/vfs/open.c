@@ -75,6 +75,20 @@ static int file_get_write(struct file *f)
     return mount_want_write(m);
 }
 
+/* O_TRUNC, which writes even if the file is opened for reading alone. */
+static int open_truncate(struct task *t, struct file *f)
+{
+    int err = f->holds_write ? 0 : inode_get_write(f->inode);
+    if (err)
+        return err;
+    err = vfs_truncate_inode(t, f->inode, 0);
+    if (!f->holds_write)
+        inode_put_write(f->inode);
+    if (!err)
+        notify_dentry(f->path.dentry, IN_MODIFY);
+    return err;
+}
+
 /* Lets the file system open f. On failure f is gone. */
 static int file_open(struct task *t, struct file *f, unsigned transient)
 {
@@ -97,11 +111,8 @@ static int file_open(struct task *t, struct file *f, unsigned transient)
     f->opened = err == 0;
     if (!err)
         notify_dentry(f->path.dentry, IN_OPEN);
-    if (!err && transient & O_TRUNC && S_ISREG(i->mode)) {
-        err = vfs_truncate_inode(t, i, 0);
-        if (!err)
-            notify_dentry(f->path.dentry, IN_MODIFY);
-    }
+    if (!err && transient & O_TRUNC && S_ISREG(i->mode))
+        err = open_truncate(t, f);
     if (err)
         file_put(f);
     return err;

@@ -74,6 +74,21 @@ static void on_signal(int sig)
     got_signal = sig;
 }
 
+/* clone(2) takes any byte for the signal; what is none is not sent. */
+CASE(exit_signal_that_is_none)
+{
+    static const int none[] = {65, 127, 255};
+    for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++) {
+        pid_t pid = (pid_t)syscall(SYS_clone, none[i], 0, 0, 0, 0);
+        if (pid == 0)
+            _exit(3);
+        EXPECT_GT(pid, 0);
+        int status;
+        EXPECT_EQ(waitpid(pid, &status, __WCLONE), pid);
+        EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+    }
+}
+
 CASE(other_exit_signal)
 {
     signal(SIGUSR2, on_signal);

@@ -325,8 +325,13 @@ CASE(running_program_is_busy)
     EXPECT_GT(read(p[0], buf, sizeof buf), 0);
     EXPECT_OK(open(test_path("prog"), O_WRONLY));
     /* Ourselves: we are running. */
-    if (open("/proc/self/exe", O_WRONLY) >= 0)
-        FAIL("could open the running program for writing");
+    static const int writing[] = {O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC};
+    for (size_t i = 0; i < sizeof(writing) / sizeof(*writing); i++) {
+        if (open("/proc/self/exe", writing[i]) >= 0)
+            FAIL("could open the running program for writing");
+        EXPECT(errno == ETXTBSY || errno == EACCES || errno == EROFS);
+    }
+    EXPECT_EQ(truncate("/proc/self/exe", 0), -1);
     EXPECT(errno == ETXTBSY || errno == EACCES || errno == EROFS);
 }
 

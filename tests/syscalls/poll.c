@@ -213,6 +213,8 @@ CASE(select_errors)
     EXPECT_ERRNO(EINVAL, select(-1, &in, NULL, NULL, NULL));
     struct timeval tv = {-1, 0};
     EXPECT_ERRNO(EINVAL, select(0, NULL, NULL, NULL, &tv));
+    tv = (struct timeval){INT64_MAX, 5000000};
+    EXPECT_ERRNO(EINVAL, syscall(SYS_select, 0, NULL, NULL, NULL, &tv));
     FD_SET(50, &in);
     tv = (struct timeval){0, 0};
     close(50);
