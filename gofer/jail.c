@@ -94,6 +94,24 @@ static const int allowed[] = {
     SYS_clock_gettime,
     SYS_exit,
     SYS_exit_group,
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    /* the sanitizers' own: they read /proc/self/maps, and report */
+    SYS_open,
+    SYS_openat,
+    SYS_read,
+    SYS_write,
+    SYS_readlink,
+    SYS_prctl,
+    SYS_nanosleep,
+    SYS_prlimit64,
+    SYS_getrlimit,
+    SYS_fstat,
+    SYS_stat,
+    SYS_newfstatat,
+    SYS_gettimeofday,
+    SYS_ioctl,
+    SYS_tgkill,
+#endif
 };
 
 static int add_rules(scmp_filter_ctx f)

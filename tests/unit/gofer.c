@@ -570,7 +570,7 @@ static void lie_records(struct gofer_reply *r, struct iovec *d, UNUSED int *f, U
     struct dirent64 *e = d[1].iov_base;
     memset(e, 0, 32);
     e->d_reclen = reclens[turn++ % ARRAY_SIZE(reclens)];
-    memcpy(e->d_name, e->d_reclen == 32 ? "a/b" : e->d_reclen == 24 ? "abcdefgh" : "a", 4);
+    strcpy(e->d_name, e->d_reclen == 32 ? "a/b" : "a");
     if (e->d_reclen == 24)
         memset(e->d_name, 'a', 5);
     r->len = (uint32_t)(d[1].iov_len = e->d_reclen == 32 ? 32 : 24);
