@@ -267,7 +267,8 @@ static long copy_between(struct task *t, struct uio *local, struct uio *remote, 
                 done = put < 0 ? put : -EFAULT;
             break;
         }
-        if (task_interrupted(t))
+        /* Signals do not cut it short, but for the end of the process. */
+        if (atomic_load(&t->work) & TASK_WORK_EXIT)
             break;
     }
     free(buf);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <time.h>
 
 static volatile long variable = 11;
@@ -179,6 +180,32 @@ CASE(proc_mem)
     EXPECT_EQ(value, 44);
     EXPECT_OK(trace(PTRACE_CONT, child, 0, 0));
     EXPECT_EQ(wait_all(child), 0);
+}
+
+static void tick(TEST_UNUSED int sig)
+{
+}
+
+/* A signal does not cut it short. */
+CASE(process_vm_with_signals)
+{
+    enum { SIZE = 16 << 20 };
+    char *from = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *to = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pid_t child = FORK({ pause(); });
+    struct sigaction sa = {.sa_handler = tick};
+    struct itimerval every = {{0, 1000}, {0, 1000}};
+    struct iovec local = {from, SIZE}, remote = {to, SIZE};
+    sigaction(SIGALRM, &sa, NULL);
+    setitimer(ITIMER_REAL, &every, NULL);
+    for (int i = 0; i < 5; i++) {
+        EXPECT_EQ(process_vm_writev(child, &local, 1, &remote, 1, 0), SIZE);
+        EXPECT_EQ(process_vm_readv(child, &local, 1, &remote, 1, 0), SIZE);
+    }
+    memset(&every, 0, sizeof(every));
+    setitimer(ITIMER_REAL, &every, NULL);
+    kill(child, SIGKILL);
+    EXPECT_KILLED(child, SIGKILL);
 }
 
 CASE(no_access_pages)
