@@ -247,7 +247,6 @@ static const struct pseudo_row kernel_rows[] = {
     PSEUDO_CONST("ostype", KERNEL_SYSNAME "\n"),
     PSEUDO_CONST("overflowgid", "65534\n"),
     PSEUDO_CONST("overflowuid", "65534\n"),
-    PSEUDO_CONST("perf_event_paranoid", "4\n"),
     PSEUDO_CONST("pid_max", TEXT(KERNEL_PID_MAX) "\n"),
     PSEUDO_CONST("printk", "4\t4\t1\t7\n"),
     PSEUDO_DIR("random", random_rows),
@@ -263,7 +262,6 @@ static const struct pseudo_row kernel_rows[] = {
     ROW_IPC("shmmni", shmmni),
     PSEUDO_CONST("tainted", "0\n"),
     PSEUDO_FILE("threads-max", show_threads_max),
-    PSEUDO_CONST("unprivileged_bpf_disabled", "2\n"),
     PSEUDO_CONST("version", KERNEL_VERSION "\n"),
     {.name = NULL},
 };
