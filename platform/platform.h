@@ -120,6 +120,7 @@ struct platform {
     gva_t max_addr;
     uint32_t xstate_size; /* bytes of the XSAVE area in signal frames and in arch_context */
     uint64_t xfeatures;   /* XCR0 */
+    bool cpu_hidden;      /* rdpid, rdtscp and segment limits do not tell the host's CPU */
     bool lazy_faults_ok;  /* false: a fault is so dear that mm should map ahead eagerly */
 };
 

@@ -287,6 +287,20 @@ static uint64_t context_cpu_time(struct context *base)
     return atomic_load(&c->cpu_ns) + (now > entered ? now - entered : 0);
 }
 
+/* Several, for other threads may see their entries come back before this one runs on. */
+#define LOST_PAGES_MAX 100
+
+/* The host has no page where the guest went, so ring 3 has not moved. It tries once more with no
+ * entry there: then the fault says the address, and that the page is lost. */
+static enum switch_reason lost_page(struct kvm_context *c, struct kvm_space *s, uint64_t rip,
+                                    struct switch_event *ev)
+{
+    if (c->lost_pages++ < LOST_PAGES_MAX && kvm_space_hide_files(s))
+        return RUN_AGAIN;
+    log_warn("kvm: the host has no page for the instruction at %#lx", (unsigned long)rip);
+    return as_signal(ev, SIGBUS, BUS_ADRERR, rip);
+}
+
 static enum switch_reason run_once(struct kvm_context *c, struct kvm_space *s,
                                    struct arch_context *ac, struct switch_event *ev)
 {
@@ -307,7 +321,7 @@ static enum switch_reason run_once(struct kvm_context *c, struct kvm_space *s,
     if (err == EINTR || (!err && v->run->exit_reason == KVM_EXIT_IO))
         return explain(c, s, ac, ev);
     if (err == EFAULT)
-        return as_signal(ev, SIGBUS, BUS_ADRERR, ac->regs.rip);
+        return lost_page(c, s, ac->regs.rip, ev);
     log_error("kvm: KVM_RUN ended with %s, exit reason %u, at rip %#llx; the task is killed",
               err ? strerror(err) : "no error", v->run->exit_reason, ac->regs.rip);
     return SWITCH_DEAD;
@@ -362,6 +376,7 @@ static enum switch_reason context_run(struct context *base, struct address_space
     enum switch_reason reason;
     ac->fpu_valid = false;
     c->same_fault = 0;
+    c->lost_pages = 0;
     c->last_fault = UINT64_MAX;
     if (!runnable(&ac->regs))
         return as_signal(ev, SIGSEGV, SI_KERNEL, 0);

@@ -184,6 +184,7 @@ struct kvm_context {
     _Atomic uint64_t cpu_ns;  /* in KVM_RUN, all runs that ended */
     _Atomic uint64_t entered; /* CLOCK_MONOTONIC of the run in progress, or 0 */
     gva_t last_fault;         /* to notice a fault that does not go away */
+    unsigned lost_pages;      /* how often KVM_RUN failed for want of a page, in this run */
     unsigned same_fault;
 };
 
@@ -216,6 +217,12 @@ int kvm_space_create(struct kvm_vm *vm, struct address_space **out);
 enum fault_result { FAULT_UNKNOWN, FAULT_SERVED, FAULT_BUS, FAULT_NO_TABLE };
 /* Makes the entry for a fault that the mappings explain. */
 enum fault_result kvm_space_fault(struct kvm_space *s, gva_t addr, access_t access);
+/*
+ * The host could not give a page that an entry shows (a file has become shorter), and does not say
+ * which one: takes away the entries of all host files. The next access faults, and is served only
+ * if there is a page. False if there were none.
+ */
+bool kvm_space_hide_files(struct kvm_space *s);
 /*
  * The arena has no table left: takes those of a space, which makes its entries again on demand. Of
  * the spaces that have at least half a fair share, it is the one that ran longest ago. Who calls

@@ -163,6 +163,8 @@ static int kvm_create(struct platform **out, char *why, size_t why_size)
     if (err)
         return err;
     vm->syscall_keeps_cpl = keeps;
+    /* Hardware switches that register too, and a vCPU is no CPU: it says 0 for ever. */
+    vm->base.cpu_hidden = !keeps;
     log_debug("kvm: SYSCALL arrives in ring %d", keeps ? 3 : 0);
     *out = &vm->base;
     return 0;

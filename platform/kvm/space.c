@@ -131,7 +131,8 @@ static struct range_node *split_mapping(struct range_node *n, uint64_t key, void
     return &high->node;
 }
 
-static void unmap_entries(struct kvm_space *s, struct mapping *m)
+/* Whether there were any. */
+static bool unmap_entries(struct kvm_space *s, struct mapping *m)
 {
     struct pt_status st;
     pt_flush_ignore(pt_unmap(&s->pt, m->node.start, m->node.end - m->node.start, &st));
@@ -139,6 +140,18 @@ static void unmap_entries(struct kvm_space *s, struct mapping *m)
         panic("kvm: cannot unmap: %s", pt_error_name(st.err));
     if (st.replaced)
         forget_frames(m, m->node.start, m->node.end);
+    return st.replaced;
+}
+
+bool kvm_space_hide_files(struct kvm_space *s)
+{
+    bool any = false;
+    MUTEX_GUARD(&s->lock);
+    for (struct range_node *n = range_set_first(&s->mappings); n; n = range_node_next(n)) {
+        if (!mapping_of(n)->window->memory)
+            any |= unmap_entries(s, mapping_of(n));
+    }
+    return any;
 }
 
 static int unmap_range(struct kvm_space *s, gva_t start, gva_t end)
@@ -150,7 +163,7 @@ static int unmap_range(struct kvm_space *s, gva_t start, gva_t end)
     while (n && n->start < end) {
         struct mapping *m = mapping_of(n);
         n = range_node_next(n);
-        unmap_entries(s, m);
+        (void)unmap_entries(s, m);
         range_set_remove(&s->mappings, &m->node);
         kvm_window_put(s->vm, m->window);
         free(m);
@@ -164,7 +177,7 @@ static void protect_one(struct kvm_space *s, struct mapping *m, access_t perms)
     access_t lost = m->perms & (access_t)~perms;
     m->perms = perms;
     if (!perms) {
-        unmap_entries(s, m);
+        (void)unmap_entries(s, m);
         return;
     }
     pt_flush_ignore(
@@ -258,7 +271,7 @@ static void space_empty(struct kvm_space *s)
     while (n) {
         struct mapping *m = mapping_of(n);
         n = range_node_next(n);
-        unmap_entries(s, m);
+        (void)unmap_entries(s, m);
         range_set_remove(&s->mappings, &m->node);
         kvm_window_put(s->vm, m->window);
         free(m);

@@ -389,6 +389,11 @@ int clock_init(struct clock *c, struct memory_file *mf)
     return 0;
 }
 
+void clock_hide_cpu(struct clock *c)
+{
+    c->params->getcpu = VDSO_GETCPU_SYSCALL;
+}
+
 void clock_destroy(struct clock *c, struct memory_file *mf)
 {
     mutex_destroy(&c->lock);

@@ -43,6 +43,8 @@ struct clock {
 };
 
 MUST_CHECK int clock_init(struct clock *c, struct memory_file *mf);
+/* The vDSO must ask the kernel for the CPU's number: no register has it. Before anything runs. */
+void clock_hide_cpu(struct clock *c);
 void clock_destroy(struct clock *c, struct memory_file *mf);
 
 /*

@@ -115,7 +115,11 @@ static int create_memory(struct kernel *k, char *why, size_t why_size)
         return fail(why, why_size, err, "cannot make the memory file");
     init_mm_config(k);
     err = clock_init(&k->clock, k->memory);
-    return err ? fail(why, why_size, err, "cannot start the clock") : 0;
+    if (err)
+        return fail(why, why_size, err, "cannot start the clock");
+    if (k->platform->cpu_hidden)
+        clock_hide_cpu(&k->clock);
+    return 0;
 }
 
 /* ---- process 1 ---- */

@@ -431,6 +431,119 @@ START_TEST(hostile_registers)
 }
 END_TEST
 
+/* A host file that somebody makes shorter: the signal says where, also for the second operand of an
+ * instruction, and other pages stay. */
+START_TEST(lost_pages)
+{
+    PUT_CODE(0xf3, 0xa4, 0x0f, 0x05,                     /* 0: rep movsb; syscall */
+             0xff, 0xe7);                                /* 4: jmp *%rdi */
+    static struct memmap_file file = {.ops = &file_ops}; /* its window outlives the test */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    file.fd = memfd_create("host", MFD_CLOEXEC);
+    const struct as_op map = {
+        .kind = AS_MAP, .ar = {AREA, AREA + 8 * PAGE_SIZE}, .file = &file, .perms = ACCESS_ANY};
+    ck_assert_int_eq(ftruncate(file.fd, 8 * PAGE_SIZE), 0);
+    ck_assert_int_eq(w.as->ops->apply(w.as, &map, 1), 0);
+    for (int lost = 0; lost < 3; lost++) {
+        const struct {
+            gva_t from, to, at;
+            unsigned offset;
+        } cases[] = {{AREA, DATA, 0, 0},
+                     {AREA + 5 * PAGE_SIZE + 123, DATA, AREA + 5 * PAGE_SIZE + 123, 0},
+                     {AREA, AREA + 6 * PAGE_SIZE + 7, AREA + 6 * PAGE_SIZE + 7, 0},
+                     {AREA + 2 * PAGE_SIZE - 8, AREA + 4 * PAGE_SIZE - 8, AREA + 4 * PAGE_SIZE, 0},
+                     {0, AREA + 7 * PAGE_SIZE, AREA + 7 * PAGE_SIZE, 4}};
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+            if (!lost && cases[i].offset)
+                continue; /* zeros are instructions of a kind */
+            start(&ac, CODE + cases[i].offset);
+            ac.regs.rsi = cases[i].from;
+            ac.regs.rdi = cases[i].to;
+            ac.regs.rcx = 16;
+            enum switch_reason r = run(c, &ac, &ev);
+            bool signal = lost && cases[i].at;
+            ck_assert_msg(r == (signal ? SWITCH_SIGNAL : SWITCH_SYSCALL), "case %zu: %d", i, r);
+            if (!signal)
+                continue;
+            ck_assert_int_eq(ev.info.si_signo, SIGBUS);
+            ck_assert_int_eq(ev.info.si_code, BUS_ADRERR);
+            ck_assert_uint_eq((uintptr_t)ev.info.si_addr, cases[i].at);
+        }
+        ck_assert_int_eq(ftruncate(file.fd, 4 * PAGE_SIZE), 0);
+    }
+    c->ops->release(c);
+}
+END_TEST
+
+/* A number that ring 3 reads is that of the host's CPU, or the platform says that it is not. */
+START_TEST(number_of_the_cpu)
+{
+    PUT_CODE(0x0f, 0x01, 0xf9, 0x89, 0xc8, 0x0f, 0x05); /* rdtscp; mov %ecx,%eax; syscall */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    for (int cpu = 0; cpu < 2; cpu++) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((size_t)cpu, &set);
+        if (sched_setaffinity(0, sizeof(set), &set))
+            continue;
+        start(&ac, CODE);
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        if (!w.p->cpu_hidden)
+            ck_assert_uint_eq(ac.regs.orig_rax & 0xfff, (unsigned)cpu);
+    }
+    c->ops->release(c);
+}
+END_TEST
+
+START_TEST(lowest_page)
+{
+    PUT_CODE(0x48, 0x8b, 0x07, 0x0f, 0x05); /* mov (%rdi),%rax; syscall */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    fill_file_page(9, 4711);
+    ck_assert_int_eq(map_in(w.as, w.p->min_addr, 1, 9, ACCESS_READ), 0);
+    start(&ac, CODE);
+    ac.regs.rdi = w.p->min_addr;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    ck_assert_uint_eq(ac.regs.orig_rax, 4711);
+    const gva_t below[] = {0, w.p->min_addr - 8};
+    for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
+        start(&ac, CODE);
+        ac.regs.rdi = below[i];
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_FAULT);
+        ck_assert_uint_eq(ev.addr, below[i]);
+    }
+    c->ops->release(c);
+}
+END_TEST
+
+/* Debug registers are ring 0's, and none of the host's shows. */
+START_TEST(debug_registers)
+{
+    PUT_CODE(0x0f, 0x21, 0xc0, /* 0: mov %db0,%rax */
+             0x0f, 0x23, 0xc0, /* 3: mov %rax,%db0 */
+             0x0f, 0x21, 0xf8, /* 6: mov %db7,%rax */
+             0x0f, 0x23, 0xf8, /* 9: mov %rax,%db7 */
+             0x0f, 0x05);
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    for (unsigned at = 0; at < 12; at += 3) {
+        start(&ac, CODE + at);
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SIGNAL);
+        ck_assert_int_eq(ev.info.si_signo, SIGSEGV);
+        ck_assert_int_eq(ev.info.si_code, SI_KERNEL);
+        ck_assert_uint_eq(ac.regs.rip, CODE + at);
+    }
+    c->ops->release(c);
+}
+END_TEST
+
 static int entries_of(const char *dir)
 {
     int n = 0;
@@ -528,7 +641,8 @@ int main(void)
          {tables_of_the_dead_are_used_again, sparse_mappings_use_up_no_table_of_others,
           hogs_in_one_space, faults_fill_ahead}},
         {"the rest",
-         {time_stamp_counter, hostile_registers, five_hundred_lives, slots_are_used_again}},
+         {time_stamp_counter, hostile_registers, five_hundred_lives, slots_are_used_again,
+          lost_pages, number_of_the_cpu, lowest_page, debug_registers}},
     };
     if (!use_platform(&kvm_platform_type))
         return EXIT_SUCCESS;
