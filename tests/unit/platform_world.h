@@ -93,7 +93,7 @@ static inline void set_up(void)
 {
     char why[200] = "";
     const char *slow = getenv("CK_TIMEOUT_MULTIPLIER"); /* as for Check's own limits */
-    alarm(slow ? 60 * (unsigned)atoi(slow) : 60);
+    alarm(slow ? 240 * (unsigned)atoi(slow) : 240);
     memset(&w, 0, sizeof(w));
     ck_assert_msg(world_type->create(&w.p, why, sizeof(why)) == 0, "%s", why);
     w.file.ops = &file_ops;
@@ -224,7 +224,7 @@ static inline int run_suite(const char *name, const struct test_case *cases, siz
     Suite *s = suite_create(name);
     for (size_t i = 0; i < n; i++) {
         TCase *tc = tcase_create(cases[i].name);
-        tcase_set_timeout(tc, 60);
+        tcase_set_timeout(tc, 240);
         tcase_add_checked_fixture(tc, set_up, tear_down);
         for (size_t k = 0; k < ARRAY_SIZE(cases[i].tests) && cases[i].tests[k]; k++)
             tcase_add_test(tc, cases[i].tests[k]);
