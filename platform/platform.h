@@ -90,6 +90,8 @@ struct context_ops {
     /* The task is about to sleep in the sentry / woke up: for the platform's choice of CPUs. */
     void (*will_block)(struct context *c);
     void (*did_unblock)(struct context *c);
+    /* sched_yield: others go first. Ends early when interrupted. NULL: the host's will do. */
+    void (*yield)(struct context *c);
     /* Nanoseconds of CPU that application code used in this context so far. Any thread, while the
      * context lives. May be NULL: not known. */
     uint64_t (*cpu_time)(struct context *c);

@@ -244,6 +244,7 @@ static void context_interrupt(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
     atomic_store(&c->kicked, true);
+    placement_hurry(&c->platform->placement, &c->host->placed);
     pid_t tid = atomic_load(&c->running);
     /* If the thread dies just now, the signal goes to nobody: the pid of its process is not free
      * before the address space is released. */
@@ -254,13 +255,20 @@ static void context_interrupt(struct context *base)
 static void context_will_block(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
-    placement_sleep(&c->host->placed);
+    placement_sleep(&c->platform->placement, &c->host->placed);
 }
 
 static void context_did_unblock(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
     placement_wake(&c->platform->placement, &c->host->placed);
+}
+
+static void context_yield(struct context *base)
+{
+    struct ptrace_context *c = context_of(base);
+    if (!atomic_load(&c->kicked))
+        placement_yield(&c->platform->placement, &c->host->placed);
 }
 
 static void context_on_death(struct context *base, void (*fn)(void *arg), void *arg)
@@ -279,7 +287,7 @@ static void context_release(struct context *base)
 {
     struct ptrace_context *c = context_of(base);
     drop_stub(c, true);
-    placement_sleep(&c->host->placed);
+    placement_sleep(&c->platform->placement, &c->host->placed);
     mutex_destroy(&c->cpu_lock);
     free(c);
 }
@@ -290,6 +298,7 @@ static const struct context_ops context_ops = {
     .interrupt = context_interrupt,
     .will_block = context_will_block,
     .did_unblock = context_did_unblock,
+    .yield = context_yield,
     .cpu_time = ptrace_context_cpu_time,
     .on_death = context_on_death,
     .release = context_release,

@@ -1,7 +1,9 @@
 #include "platform/ptrace/placement.h"
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,13 +14,18 @@
 /* What it costs a task to have a CPU of its own, each time it wakes: the CPU wakes, too. */
 #define WAKE_COST_NS 100000.0
 /* A move must save a task this part of its time. */
-#define WORTHWHILE 0.25
+#define WORTHWHILE 0.15
 /* Tasks that wake more often than this, and run more briefly, are chatty: waking costs them more
  * than waiting. They gather if they have enough of one CPU. */
 #define CHATTY_WAKES_PER_TICK 4
 #define CHATTY_STRETCH_NS 250000
 #define GATHER_LOAD 1.3
 #define GATHER_AFTER_TICKS 8 /* after the last move */
+
+/* A task that yielded so lately is not left to the host, which would not know when it waits. */
+#define RECENT_TICKS 8
+/* How long a task that yields lets others go first; less than a tick. */
+#define YIELD_MAX_NS 2000000
 
 /* Busy tasks may look for a better CPU. */
 #define BUSY_SHARE 0.5
@@ -43,13 +50,19 @@ int placement_init(struct placement *pl)
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET((size_t)cpu, &pl->allowed))
             pl->cpu_limit = cpu + 1;
+    mutex_init(&pl->turn_lock, LOCK_LEAF);
     pl->load = calloc((size_t)pl->cpu_limit + 1, sizeof(*pl->load));
-    return pl->load ? 0 : -ENOMEM;
+    pl->turns = calloc((size_t)pl->cpu_limit + 1, sizeof(*pl->turns));
+    for (int cpu = 0; pl->turns && cpu <= pl->cpu_limit; cpu++)
+        list_init(&pl->turns[cpu].waiting);
+    return pl->load && pl->turns ? 0 : -ENOMEM;
 }
 
 void placement_destroy(struct placement *pl)
 {
     free(pl->load);
+    free(pl->turns);
+    mutex_destroy(&pl->turn_lock);
     mutex_destroy(&pl->lock);
 }
 
@@ -81,8 +94,100 @@ static int current_cpu(struct placement *pl)
     return cpu >= 0 && cpu < pl->cpu_limit && CPU_ISSET((size_t)cpu, &pl->allowed) ? cpu : -1;
 }
 
+/* ---- taking turns ---- */
+
+static void futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+    syscall(SYS_futex, word, op, value, timeout, NULL, 0);
+}
+
+/* It waits no longer. turn_lock held. */
+static void give_turn(struct placement *pl, struct placed *pd)
+{
+    lock_assert_held(&pl->turn_lock);
+    list_del(&pd->turn_link);
+    atomic_store(&pd->may_go, 1);
+    futex(&pd->may_go, FUTEX_WAKE_PRIVATE, 1, NULL);
+}
+
+/* turn_lock held. */
+static void change_awake(struct placement *pl, struct placed *pd, int cpu)
+{
+    lock_assert_held(&pl->turn_lock);
+    if (pd->turn_cpu == cpu)
+        return;
+    if (pd->turn_cpu >= 0) {
+        struct turns *old = &pl->turns[pd->turn_cpu];
+        if (--old->awake == 0 && !list_empty(&old->waiting))
+            give_turn(pl, list_first(&old->waiting, struct placed, turn_link));
+    }
+    pd->turn_cpu = cpu;
+    if (cpu >= 0)
+        pl->turns[cpu].awake++;
+}
+
+/* pd is awake on cpu from now on (-1: nowhere); where it was, somebody may have to go on. */
+static void count_awake(struct placement *pl, struct placed *pd, int cpu)
+{
+    MUTEX_GUARD(&pl->turn_lock);
+    change_awake(pl, pd, cpu);
+}
+
+/* It goes to another CPU, awake or not. */
+static void count_moved(struct placement *pl, struct placed *pd, int cpu)
+{
+    MUTEX_GUARD(&pl->turn_lock);
+    if (pd->turn_cpu >= 0)
+        change_awake(pl, pd, cpu);
+}
+
+/* Enters the queue of pd's CPU. False: nobody else is there. */
+static bool queue_up(struct placement *pl, struct placed *pd)
+{
+    MUTEX_GUARD(&pl->turn_lock);
+    if (pd->turn_cpu < 0)
+        return false;
+    struct turns *turns = &pl->turns[pd->turn_cpu];
+    bool alone = turns->awake == 1;
+    if (alone && list_empty(&turns->waiting))
+        return false;
+    turns->awake--;
+    pd->turn_cpu = -1;
+    if (alone)
+        give_turn(pl, list_first(&turns->waiting, struct placed, turn_link));
+    atomic_store(&pd->may_go, 0);
+    list_add_tail(&turns->waiting, &pd->turn_link);
+    return true;
+}
+
+void placement_yield(struct placement *pl, struct placed *pd)
+{
+    static const struct timespec limit = {.tv_nsec = YIELD_MAX_NS};
+    count_awake(pl, pd, placed_cpu(pd));
+    if (!queue_up(pl, pd)) {
+        sched_yield();
+        return;
+    }
+    atomic_store_explicit(&pd->turn_since, UINT64_MAX, memory_order_relaxed);
+    futex(&pd->may_go, FUTEX_WAIT_PRIVATE, 0, &limit);
+    atomic_store_explicit(&pd->turn_since, now_ns(), memory_order_relaxed);
+    placement_hurry(pl, pd);
+    count_awake(pl, pd, placed_cpu(pd));
+}
+
+void placement_hurry(struct placement *pl, struct placed *pd)
+{
+    MUTEX_GUARD(&pl->turn_lock);
+    if (!list_empty(&pd->turn_link))
+        give_turn(pl, pd);
+}
+
+/* ---- what tasks do ---- */
+
 void placement_add(struct placement *pl, struct placed *pd)
 {
+    list_init(&pd->turn_link);
+    pd->turn_cpu = -1;
     pd->tid = gettid();
     int cpu = current_cpu(pl);
     if (cpu >= 0 && placement_pin(pl, pd->tid, cpu) < 0)
@@ -94,6 +199,7 @@ void placement_add(struct placement *pl, struct placed *pd)
 
 void placement_remove(struct placement *pl, struct placed *pd)
 {
+    count_awake(pl, pd, -1);
     MUTEX_GUARD(&pl->lock);
     list_del(&pd->link);
     if (placed_cpu(pd) >= 0)
@@ -122,8 +228,9 @@ bool placement_uses(struct placement *pl, struct placed *pd, pid_t tid)
     return pd->stub == tid;
 }
 
-void placement_sleep(struct placed *pd)
+void placement_sleep(struct placement *pl, struct placed *pd)
 {
+    count_awake(pl, pd, -1);
     uint64_t since = atomic_load_explicit(&pd->awake_since, memory_order_relaxed);
     if (!since)
         return;
@@ -137,6 +244,7 @@ void placement_wake(struct placement *pl, struct placed *pd)
     uint64_t n = atomic_load_explicit(&pd->wakes, memory_order_relaxed);
     atomic_store_explicit(&pd->awake_since, now_ns(), memory_order_relaxed);
     atomic_store_explicit(&pd->wakes, n + 1, memory_order_relaxed);
+    count_awake(pl, pd, placed_cpu(pd));
     placement_arm(pl);
 }
 
@@ -150,6 +258,7 @@ static void move(struct placement *pl, struct placed *pd, int cpu)
         placement_pin(pl, pd->stub, cpu);
     atomic_store_explicit(&pd->cpu, cpu, memory_order_relaxed);
     pd->moved_at = pl->ticks;
+    count_moved(pl, pd, cpu);
 }
 
 static void let_go(struct placement *pl, struct placed *pd)
@@ -159,6 +268,7 @@ static void let_go(struct placement *pl, struct placed *pd)
         return;
     placement_pin(pl, pd->tid, -1);
     placement_pin(pl, pd->stub, -1);
+    count_awake(pl, pd, -1);
     atomic_store_explicit(&pd->let_go, true, memory_order_relaxed);
 }
 
@@ -168,6 +278,7 @@ void placement_return(struct placement *pl, struct placed *pd)
     int cpu = current_cpu(pl);
     move(pl, pd, cpu >= 0 ? cpu : placed_cpu(pd));
     atomic_store_explicit(&pd->let_go, false, memory_order_relaxed);
+    count_awake(pl, pd, placed_cpu(pd));
 }
 
 /* What the task did since the last tick, `period` ns ago. */
@@ -177,6 +288,7 @@ static void sample(struct placed *pd, uint64_t now, uint64_t period)
     uint64_t awake = atomic_load_explicit(&pd->awake_time, memory_order_relaxed);
     uint64_t wakes = atomic_load_explicit(&pd->wakes, memory_order_relaxed);
     uint64_t stops = atomic_load_explicit(&pd->stops, memory_order_relaxed);
+    uint64_t turn = atomic_load_explicit(&pd->turn_since, memory_order_relaxed);
     if (since && now > since)
         awake += now - since;
     /* The two were not read at one moment: a stretch may have been counted twice, or not at all. */
@@ -186,6 +298,7 @@ static void sample(struct placed *pd, uint64_t now, uint64_t period)
     pd->woken = (pd->woken + (double)(wakes - pd->seen_wakes)) / 2;
     pd->stretch = pd->share * (double)period / MAX(pd->woken, 1.0);
     pd->computes = since && stops == pd->seen_stops && ran == period;
+    pd->takes_turns = turn >= now - RECENT_TICKS * period;
     pd->seen_awake = awake;
     pd->seen_wakes = wakes;
     pd->seen_stops = stops;
@@ -296,6 +409,8 @@ static void let_some_go(struct placement *pl)
 {
     struct placed *pd;
     list_for_each (pd, &pl->all, link) {
+        if (pd->takes_turns)
+            continue;
         bool busy = pd->share > BUSY_SHARE && pd->stretch > BUSY_STRETCH_NS &&
                     pl->ticks - pd->moved_at > RECONSIDER_TICKS;
         if ((pd->computes || busy) && placed_cpu(pd) >= 0 &&

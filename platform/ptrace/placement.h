@@ -14,6 +14,11 @@
  *     host may run it where it likes, until it stops again. So may busy tasks now and then, for a
  *     moment.
  *
+ * Tasks that spin, yielding their CPU while they wait for others, would get as much of it as those
+ * others, because here a turn is two host threads and four host calls, and the host knows nothing
+ * of the whole. So a task that yields sleeps if somebody else is awake on its CPU, until that one
+ * yields or sleeps, too; at most for YIELD_MAX_NS.
+ *
  * What a task does is averaged over a few periods: a short disturbance moves nobody.
  */
 #ifndef PICKET_PLATFORM_PTRACE_PLACEMENT_H
@@ -24,6 +29,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/types.h>
+
+/* The tasks of one CPU that are awake, and those that have yielded to them, longest ago first. */
+struct turns {
+    int awake;
+    struct list_head waiting; /* placed.turn_link */
+};
 
 struct placement {
     struct mutex lock; /* PLATFORM_CPU */
@@ -36,7 +47,9 @@ struct placement {
     /* The service thread's. */
     int idle_ticks;
     uint64_t ticks;
-    uint64_t last_tick; /* ns, or 0 */
+    uint64_t last_tick;     /* ns, or 0 */
+    struct mutex turn_lock; /* LEAF */
+    struct turns *turns;    /* by CPU number; under turn_lock, as is what is called so in placed */
     double *load; /* by CPU number: how many tasks wanted it, on average, since the last tick */
 };
 
@@ -47,16 +60,21 @@ struct placed {
     pid_t stub;          /* or 0; under placement.lock */
     _Atomic int cpu;     /* where both are pinned, or -1 */
     _Atomic bool let_go; /* neither is pinned at the moment */
+    int turn_cpu;        /* where it counts as awake, or -1 */
+    struct list_head turn_link;
+    _Atomic uint32_t may_go; /* futex: 0 while it waits for its turn */
     /* Own thread writes, the service thread reads. */
     _Atomic uint64_t awake_since; /* ns, or 0 while it sleeps */
     _Atomic uint64_t awake_time;  /* ns, without the current stretch */
     _Atomic uint64_t wakes;
     _Atomic uint64_t stops;
+    _Atomic uint64_t turn_since; /* ns: when it last came back from waiting for its turn */
     /* The service thread's: what it saw at the last tick, and what happened since. */
     uint64_t seen_awake, seen_wakes, seen_stops;
     double share;      /* of its time that it is awake: 0 to 1 */
     double woken;      /* times a period */
     double stretch;    /* ns that it stays awake */
+    bool takes_turns;  /* it has yielded lately */
     bool computes;     /* it was in the application all the time */
     uint64_t moved_at; /* tick */
 };
@@ -75,8 +93,12 @@ void placement_detach(struct placement *pl, struct placed *pd, int *cpu);
 /* Whether it uses the stub thread `tid` now. Any thread. */
 bool placement_uses(struct placement *pl, struct placed *pd, pid_t tid);
 /* The calling thread sleeps, or runs again. */
-void placement_sleep(struct placed *pd);
+void placement_sleep(struct placement *pl, struct placed *pd);
 void placement_wake(struct placement *pl, struct placed *pd);
+/* The calling thread lets others on its CPU go first. */
+void placement_yield(struct placement *pl, struct placed *pd);
+/* Ends that. Any thread. */
+void placement_hurry(struct placement *pl, struct placed *pd);
 /* Pins both to where the calling thread is now, after they were let go. */
 void placement_return(struct placement *pl, struct placed *pd);
 /* 0 or -errno. cpu -1: anywhere. */

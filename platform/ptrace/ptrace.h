@@ -127,6 +127,7 @@ struct ptrace_context {
     struct mutex cpu_lock;       /* LEAF: CPU time, see cpu_time.c */
     pid_t cpu_process, cpu_tid;  /* the thread that is counted, or 0 */
     uint64_t cpu_seen, cpu_used; /* ns: what it had used when we last looked; what is ours */
+    uint64_t cpu_since;          /* ns, monotonic: when it became ours */
     gva_t guess_rip, guess_addr; /* the last fault that was a guess, and the guess */
     access_t guess;
     gva_t bus_rip, bus_addr; /* the last SIGBUS, at which stop, and how often in a row */
@@ -163,6 +164,7 @@ struct ptrace_platform {
     bool service_started, key_made;
     pthread_t service;
     int epoll_fd, wake_fd, signal_fd;
+    int proc_fd; /* /proc: opened while there is one */
     _Atomic bool stopping;
     pthread_mutex_t boot_lock; /* the two of them: starting the service thread and masters */
     pthread_cond_t boot_cond;

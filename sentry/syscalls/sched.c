@@ -31,7 +31,10 @@ struct sched_attr {
 
 SYSCALL(sched_yield)
 {
-    sched_yield();
+    if (t->context->ops->yield)
+        t->context->ops->yield(t->context);
+    else
+        sched_yield();
     return 0;
 }
 

@@ -304,7 +304,7 @@ static void spin_barrier(void)
 static void *team_member(void *arg)
 {
     for (int i = 0; i < PHASES; i++) {
-        for (volatile int k = 0; k < 700000; k++)
+        for (volatile int k = 0; k < 3000000; k++)
             ;
         spin_barrier();
     }
