@@ -99,7 +99,6 @@ static int make_descriptors(struct ptrace_platform *p)
     p->report_fd = memfd_create("picket-report", MFD_CLOEXEC);
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    p->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* without it, no CPU times */
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
@@ -174,7 +173,6 @@ static void platform_release(struct platform *base)
         pthread_key_delete(p->host_thread_key);
     close_if_open(p->epoll_fd);
     close_if_open(p->signal_fd);
-    close_if_open(p->proc_fd);
     close_if_open(p->wake_fd);
     close_if_open(p->report_fd);
     close_if_open(p->command_fd);
@@ -209,7 +207,7 @@ static struct ptrace_platform *alloc_platform(void)
         .max_addr = STUB_CODE,
     };
     p->pid = getpid();
-    p->command_fd = p->report_fd = p->epoll_fd = p->wake_fd = p->signal_fd = p->proc_fd = -1;
+    p->command_fd = p->report_fd = p->epoll_fd = p->wake_fd = p->signal_fd = -1;
     mutex_init(&p->lock, LOCK_PLATFORM_POOL);
     mutex_init(&p->report_lock, LOCK_PLATFORM_REPORT);
     pthread_mutex_init(&p->boot_lock, NULL);

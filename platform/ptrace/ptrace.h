@@ -164,7 +164,6 @@ struct ptrace_platform {
     bool service_started, key_made;
     pthread_t service;
     int epoll_fd, wake_fd, signal_fd;
-    int proc_fd; /* /proc: opened while there is one */
     _Atomic bool stopping;
     pthread_mutex_t boot_lock; /* the two of them: starting the service thread and masters */
     pthread_cond_t boot_cond;

@@ -275,11 +275,14 @@ static void *thread_body(TEST_UNUSED void *arg)
 /* Threads are waited for one by one; the first only when all others are gone. */
 CASE(threads)
 {
+    int p[2];
+    char byte;
+    EXPECT_OK(pipe(p));
     pid_t child = TRACED({
         pthread_t thread;
         pthread_create(&thread, NULL, thread_body, NULL);
         pthread_join(thread, NULL);
-        _exit(5);
+        _exit(read(p[0], &byte, 1) == 1 ? 5 : 1); /* not while the thread is on its way out */
     });
     options(child, PTRACE_O_TRACECLONE);
     go(child, 0);
@@ -289,6 +292,7 @@ CASE(threads)
     go(child, 0);
     go(tid, 0);
     EXPECT_EQ(wait_all(tid), 0);
+    EXPECT_EQ(write(p[1], "", 1), 1);
     EXPECT_EQ(wait_all(child), 5 << 8);
     EXPECT_ERRNO(ECHILD, waitpid(tid, NULL, __WALL));
 }
