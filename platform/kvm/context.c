@@ -132,7 +132,7 @@ static int x87_code(unsigned pending)
 static int float_code(struct kvm_context *c, unsigned vector)
 {
     const uint16_t *legacy = c->xsave;
-    if (ioctl(c->vcpu->fd, KVM_GET_XSAVE, c->xsave))
+    if (kvm_vcpu_get_fpu(c->vm, c->vcpu, c->xsave))
         return FPE_FLTUNK;
     if (vector == 16)
         return x87_code((unsigned)legacy[1] & ~(unsigned)legacy[0] & 0x3f);
@@ -413,7 +413,7 @@ static int context_pull_fpu(struct context *base, struct arch_context *ac)
             return -ENOMEM;
     }
     MUTEX_GUARD(&c->vm->lock);
-    if (c->vcpu && ioctl(c->vcpu->fd, KVM_GET_XSAVE, c->xsave))
+    if (c->vcpu && kvm_vcpu_get_fpu(c->vm, c->vcpu, c->xsave))
         return -EIO;
     memcpy(ac->xstate, c->xsave, MIN(ac->xstate_size, c->vm->xsave_size));
     ac->fpu_valid = true;

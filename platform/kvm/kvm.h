@@ -209,6 +209,9 @@ void kvm_user_segments(struct kvm_sregs *s);
 /* Gives the calling context a vCPU that holds its state, marked running in s. 0 or -errno. */
 int kvm_vcpu_acquire(struct kvm_context *c, struct kvm_space *s);
 void kvm_vcpu_release(struct kvm_context *c);
+/* The floating-point state of v, which nobody runs, without the components that the application
+ * does not have: KVM gives the protection keys of any processor that knows them. 0 or -errno. */
+int kvm_vcpu_get_fpu(const struct kvm_vm *vm, struct vcpu *v, void *xsave);
 /* Makes whoever runs on v look round. vm.lock held. */
 void kvm_vcpu_kick(struct vcpu *v);
 

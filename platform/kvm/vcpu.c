@@ -26,6 +26,8 @@
 #define MSR_FMASK 0xc0000084u
 #define FMASK_VALUE 0x47700ull /* TF IF DF IOPL NT AC */
 
+#define XSAVE_HEADER 512 /* the bits of the components that follow */
+
 /* How long a context that waits for a vCPU lets others run. */
 #define TURN_NS 2000000
 
@@ -171,6 +173,17 @@ void kvm_vcpu_destroy(struct vcpu *v, size_t run_size)
     close(v->fd);
 }
 
+int kvm_vcpu_get_fpu(const struct kvm_vm *vm, struct vcpu *v, void *xsave)
+{
+    uint64_t components;
+    if (ioctl(v->fd, KVM_GET_XSAVE, xsave))
+        return -errno;
+    memcpy(&components, (char *)xsave + XSAVE_HEADER, sizeof(components));
+    components &= vm->base.xfeatures;
+    memcpy((char *)xsave + XSAVE_HEADER, &components, sizeof(components));
+    return 0;
+}
+
 /* ---- who has one ---- */
 
 /* Takes v away from its owner, which is not running. */
@@ -179,8 +192,9 @@ static int evict_owner(struct vcpu *v)
     struct kvm_context *owner = v->owner;
     if (!owner)
         return 0;
-    if (ioctl(v->fd, KVM_GET_XSAVE, owner->xsave))
-        return -errno;
+    int err = kvm_vcpu_get_fpu(owner->vm, v, owner->xsave);
+    if (err)
+        return err;
     owner->vcpu = NULL;
     v->owner = NULL;
     return 0;

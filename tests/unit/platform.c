@@ -310,6 +310,35 @@ START_TEST(fpu)
 }
 END_TEST
 
+/* What was pulled can be changed and given back, on any processor. */
+START_TEST(fpu_comes_back)
+{
+    PUT_CODE(0xf3, 0x0f, 0x7f, 0x07, 0x0f, 0x05, 0xeb,
+             0xf8); /* 0: movdqu %xmm0,(%rdi); syscall; jmp 0 */
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    const char *data = w.file.window + PAGE_SIZE;
+    start(&ac, CODE);
+    ac.regs.rdi = DATA;
+    for (char i = 1; i < 5; i++) {
+        char expected[16];
+        memset(expected, i, sizeof(expected));
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_int_eq(c->ops->pull_fpu(c, &ac), 0);
+        uint64_t *components = (uint64_t *)((char *)ac.xstate + 512);
+        ck_assert_uint_eq(*components & ~w.p->xfeatures, 0);
+        *components |= 3;
+        memset((char *)ac.xstate + 160, i, 16); /* xmm0 */
+        ac.fpu_dirty = true;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        ck_assert_int_eq(memcmp(data, expected, sizeof(expected)), 0);
+    }
+    free(ac.xstate);
+    c->ops->release(c);
+}
+END_TEST
+
 /* --- several threads --- */
 
 #define NTHREADS 6
@@ -545,7 +574,8 @@ int main(void)
 {
     const struct test_case cases[] = {
         {"running",
-         {syscalls, faults, exceptions, vsyscall, segment_bases, self_modifying_code, fpu}},
+         {syscalls, faults, exceptions, vsyscall, segment_bases, self_modifying_code, fpu,
+          fpu_comes_back}},
         {"threads", {threads_in_one_space, apply_beside_running}},
         {"spaces", {mappings, other_space}},
         {"interrupt", {interrupt_a_busy_loop, interrupt_between_calls, interrupt_before}},
