@@ -540,9 +540,9 @@ static int op_removexattr(struct call *c)
 
 const struct op gofer_ops[GOFER_OPS] = {
     [GOFER_LOOKUP] = {op_lookup, {NAME_PLACE}, 1, .single = true},
-    [GOFER_STATS] = {op_stats, {NAME_NONE, NAME_BYTES}, 1},
+    [GOFER_STATS] = {op_stats, {NAME_NONE, NAME_BYTES}, 1, .changes = false},
     [GOFER_OPEN] = {op_open, {NAME_PLACE}, 1, .single = true},
-    [GOFER_LIST] = {op_list, {NAME_NONE}, 1},
+    [GOFER_LIST] = {op_list, {NAME_NONE}, 1, .changes = false},
     [GOFER_READLINK] = {op_readlink, {NAME_PATH}, 1, .single = true},
     [GOFER_CREATE] = {op_create, {NAME_ONE}, 1, .changes = true},
     [GOFER_TMPFILE] = {op_tmpfile, {NAME_NONE}, 1, .changes = true},
@@ -559,5 +559,5 @@ const struct op gofer_ops[GOFER_OPS] = {
         {op_removexattr, {NAME_PLACE, NAME_TEXT}, 1, .changes = true, .single = true},
     [GOFER_STATFS] = {op_statfs, {NAME_NONE}, 1, .single = true},
     [GOFER_SYNC] = {op_sync, {NAME_NONE}, 1, .changes = true, .single = true},
-    [GOFER_CLOSE] = {op_close, {NAME_NONE}, 0},
+    [GOFER_CLOSE] = {op_close, {NAME_NONE}, 0, .changes = false},
 };

@@ -124,7 +124,7 @@ CASE(data)
     EXPECT_EQ(wait_all(child), 0);
 }
 
-__attribute__((noinline, noclone)) static int target(int x)
+__attribute__((noinline)) static int target(int x)
 {
     __asm__ volatile("" : "+r"(x));
     return x + 1;
