@@ -230,6 +230,8 @@ void mount_unlink(struct mount *m)
         if (leaf->ns && leaf->ns->root == leaf)
             leaf->ns->root = NULL;
         leaf->ns = NULL;
+        leaf->prune = 0;
+        list_del(&leaf->work);
         mount_make_private(leaf);
         mount_unhang(leaf);
         mount_put(leaf); /* m itself lives on for the comparison: it is not touched after */

@@ -82,6 +82,7 @@ struct peer_group {
     int id;
     struct list_head members; /* mount.peer */
     struct list_head slaves;  /* mount.slave */
+    bool fresh;               /* made for a tree that is being grafted: not in force yet */
 };
 
 enum { MOUNT_COPY_SLAVE = 1, MOUNT_COPY_SHARED = 2, MOUNT_COPY_UNBINDABLE = 4 };
@@ -99,8 +100,9 @@ void mount_join(struct mount *m, const struct mount *other);
 void mount_make_private(struct mount *m);
 /* kind: MS_SHARED, MS_PRIVATE, MS_SLAVE or MS_UNBINDABLE. 0 or -ENOMEM. */
 int mount_set_propagation(struct mount *m, unsigned kind);
-/* Hangs the tree m (hanging nowhere, in no namespace) on `at`, and copies of it wherever at->mnt
- * propagates to. On failure m hangs nowhere, but may have become shared. */
+/* Hangs the tree m, which hangs nowhere, on `at`, and copies of it wherever at->mnt propagates to:
+ * into m itself too, unless it is a copy that is in no namespace yet. On failure m hangs nowhere,
+ * but may have become shared. */
 int mount_graft(struct mount *m, const struct path_ref *at);
 /* Whether m, or what propagation would take away with it, is used by anybody. */
 bool mount_is_busy(struct mount *m);

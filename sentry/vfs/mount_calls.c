@@ -181,12 +181,9 @@ int mount_move_locked(struct mount_ns *ns, const struct path_ref *from, const st
     struct path_ref old = {.mnt = m->parent, .dentry = m->mountpoint};
     path_get(&old);
     mount_unhang(m);
-    mount_set_ns(m, NULL);
     int err = mount_graft(m, at);
-    if (err) {
-        mount_set_ns(m, ns);
+    if (err)
         mount_link(m, &old);
-    }
     path_put(&old);
     return err;
 }

@@ -108,13 +108,9 @@ static int attach_detached(struct task *t, const struct path_ref *from, const st
     if (!ns->anonymous || ns->root != m || from->dentry != m->root || to->mnt->ns != t->fs->ns ||
         d_is_dir(to->dentry) != d_is_dir(m->root))
         return -EINVAL;
-    ns->root = NULL;
-    mount_set_ns(m, NULL);
     int err = mount_graft(m, to);
-    if (err) {
-        ns->root = m;
-        mount_set_ns(m, ns);
-    }
+    if (!err)
+        ns->root = NULL;
     return err;
 }
 

@@ -175,6 +175,12 @@ static bool stands_for_group(const struct mount *m)
     return true;
 }
 
+/* The group of m, if its peers are to hear of anything now. */
+static struct peer_group *group_in_force(const struct mount *m)
+{
+    return m->group && !m->group->fresh ? m->group : NULL;
+}
+
 static struct mount *reach_next(struct reach *r)
 {
     if (!r->slaves) {
@@ -185,7 +191,7 @@ static struct mount *reach_next(struct reach *r)
     }
     for (;;) {
         r->at = slave_after(r->group, r->at);
-        if (r->at && !r->at->group)
+        if (r->at && !group_in_force(r->at))
             return r->at;
         if (r->at && stands_for_group(r->at)) { /* down */
             r->group = r->at->group;
@@ -222,7 +228,7 @@ struct graft {
 static struct mount *graft_source(struct graft *g, const struct mount *on, bool *peer)
 {
     struct pending *p;
-    struct peer_group *group = on->group, *master = on->master;
+    struct peer_group *group = group_in_force(on), *master = on->master;
     for (*peer = true;; *peer = false) {
         if (group && group == g->at.mnt->group)
             return g->tree;
@@ -245,7 +251,7 @@ static int graft_prepare_on(struct graft *g, struct mount *on)
         return -ENOMEM;
     bool peer;
     struct mount *source = graft_source(g, on, &peer);
-    unsigned how = peer ? 0 : MOUNT_COPY_SLAVE | (on->group ? MOUNT_COPY_SHARED : 0);
+    unsigned how = peer ? 0 : MOUNT_COPY_SLAVE | (group_in_force(on) ? MOUNT_COPY_SHARED : 0);
     int err = mount_copy_tree(source, source->root, how, &p->copy);
     if (err) {
         free(p);
@@ -260,8 +266,12 @@ static int graft_prepare(struct graft *g)
 {
     struct peer_group *group = g->at.mnt->group;
     int err = 0;
-    for (struct mount *m = g->tree; m && !err; m = mount_next(m, g->tree))
+    for (struct mount *m = g->tree; m && !err; m = mount_next(m, g->tree)) {
+        bool shared = m->group != NULL;
         err = mount_set_propagation(m, MS_SHARED);
+        if (!err && !shared)
+            m->group->fresh = true;
+    }
     struct reach r = {.first = group, .group = group};
     struct mount *on;
     while (!err && (on = reach_next(&r)))
@@ -291,6 +301,9 @@ int mount_graft(struct mount *m, const struct path_ref *at)
     struct graft g = {.tree = m, .at = *at};
     list_init(&g.pending);
     int err = at->mnt->group ? graft_prepare(&g) : 0;
+    for (struct mount *i = m; i; i = mount_next(i, m))
+        if (i->group)
+            i->group->fresh = false;
     graft_finish(&g, err == 0);
     if (err)
         return err;
@@ -308,15 +321,6 @@ static struct mount *twin_of(const struct mount *m, struct mount *on)
     return on == m->parent || !on->ns ? NULL : mount_over(&p);
 }
 
-/* What is mounted over the whole of m, if nothing else is on it; NULL if anything else is. */
-static bool only_covered(struct mount *m, struct mount **cover)
-{
-    struct path_ref top = {.mnt = m, .dentry = m->root};
-    *cover = mount_over(&top);
-    return list_empty(&m->children) || (*cover && m->children.next == &(*cover)->sibling &&
-                                        m->children.prev == &(*cover)->sibling);
-}
-
 bool mount_is_busy(struct mount *m)
 {
     /* The tree's reference and that of the caller's own path. Every open file, working directory
@@ -332,55 +336,113 @@ bool mount_is_busy(struct mount *m)
     return false;
 }
 
-/* Takes one mount away; what covers it wholly takes its place. */
-static void remove_twin(struct mount *m)
+/*
+ * A tree goes, and wherever its mounts were propagated to, what is there (their twins) goes too,
+ * but only what nothing else depends on: a twin stays if anything that stays is mounted inside of
+ * it. What merely covers the whole of a twin does not keep it, but takes its place.
+ */
+enum {
+    PRUNE_TREE = 1,   /* in the tree that goes */
+    PRUNE_TWIN = 2,   /* found as a twin */
+    PRUNE_STAYS = 4,  /* a twin that is needed */
+    PRUNE_PASSED = 8, /* a twin with something below it that stays; those above it know */
+};
+
+static bool goes(const struct mount *m)
 {
-    struct mount *cover;
-    if (!only_covered(m, &cover))
+    return m->prune & PRUNE_TREE || (m->prune & (PRUNE_TWIN | PRUNE_STAYS)) == PRUNE_TWIN;
+}
+
+static struct mount *cover_of(struct mount *m)
+{
+    struct path_ref top = {.mnt = m, .dentry = m->root};
+    return mount_over(&top);
+}
+
+/* The twins of m join the list. A mount that is a twin itself adds none: whom its parent reaches,
+ * the parent of the other has reached. */
+static void find_twins(struct mount *m, struct list_head *twins)
+{
+    struct peer_group *g = m->parent ? m->parent->group : NULL;
+    struct reach r = {.first = g, .group = g};
+    struct mount *on, *twin;
+    if (!g || m->prune & PRUNE_TWIN)
         return;
-    struct path_ref at = {.mnt = m->parent, .dentry = m->mountpoint};
+    m->prune |= PRUNE_TWIN;
+    while ((on = reach_next(&r))) {
+        if (!(twin = twin_of(m, on)) || twin->prune & PRUNE_TWIN)
+            continue;
+        twin->prune |= PRUNE_TWIN;
+        if (!(twin->prune & PRUNE_TREE))
+            list_add_tail(twins, &twin->work);
+    }
+}
+
+static bool is_twin_only(const struct mount *m)
+{
+    return m && (m->prune & (PRUNE_TREE | PRUNE_TWIN)) == PRUNE_TWIN;
+}
+
+/* m is no twin, and stays: so do the twins above it, but for those whose whole it covers. */
+static void keep_above(struct mount *m)
+{
+    for (struct mount *p = m->parent; is_twin_only(p); m = p, p = p->parent) {
+        if (m->prune & PRUNE_PASSED)
+            return;
+        if (m->prune)
+            m->prune |= PRUNE_PASSED;
+        if (m != cover_of(p))
+            p->prune |= PRUNE_STAYS;
+    }
+}
+
+/* What covers m and stays moves to the place of the lowest mount of the pile that goes. */
+static void drop_cover(struct mount *m)
+{
+    struct mount *cover = cover_of(m);
+    struct path_ref at;
+    if (!cover || goes(cover))
+        return;
+    do {
+        at = (struct path_ref){.mnt = m->parent, .dentry = m->mountpoint};
+        m = m->parent;
+    } while (goes(m));
     path_get(&at);
-    if (cover)
-        mount_unhang(cover);
-    mount_unlink(m);
-    if (cover)
-        mount_link(cover, &at);
+    mount_unhang(cover);
+    mount_link(cover, &at);
     path_put(&at);
 }
 
-/* Removes the twins of m, a leaf. They may be peers of one another, so all are found first. */
-static void prune_twins(struct mount *m)
+static void unlink_twins(struct list_head *twins)
 {
-    struct peer_group *g = m->parent->group;
-    struct reach r = {.first = g, .group = g};
-    struct mount *on, *twin;
-    struct list_head found;
-    list_init(&found);
-    while ((on = reach_next(&r)))
-        if ((twin = twin_of(m, on)) && twin != m && list_empty(&twin->work))
-            list_add_tail(&found, &twin->work);
-    while (!list_empty(&found)) {
-        twin = list_first(&found, struct mount, work);
+    struct mount *twin;
+    while ((twin = list_first(twins, struct mount, work))) {
+        bool gone = goes(twin);
         list_del(&twin->work);
-        remove_twin(twin);
+        twin->prune = 0;
+        if (gone)
+            mount_unlink(twin);
     }
 }
 
 void mount_prune(struct mount *m)
 {
-    struct mount *leaf;
-    do {
-        for (leaf = m; !list_empty(&leaf->children);)
-            leaf = list_first(&leaf->children, struct mount, sibling);
-        if (leaf->parent && leaf->parent->group)
-            prune_twins(leaf);
-        if (!list_empty(&leaf->children))
-            continue; /* a twin of it was below, and left us its cover */
-        if (leaf == m)
-            break;
-        mount_unlink(leaf);
-    } while (true);
-    mount_unlink(m);
+    struct mount *i, *child;
+    struct list_head twins;
+    list_init(&twins);
+    for (i = m; i; i = mount_next(i, m))
+        i->prune = PRUNE_TREE;
+    for (i = m; i; i = mount_next(i, m))
+        find_twins(i, &twins);
+    list_for_each (i, &twins, work)
+        list_for_each (child, &i->children, sibling)
+            if (!child->prune)
+                keep_above(child);
+    list_for_each (i, &twins, work)
+        if (goes(i))
+            drop_cover(i);
+    mount_unlink(m); /* first: it may be on a twin */
+    unlink_twins(&twins);
 }
 
 /* ---- for mountinfo ---- */

@@ -297,6 +297,7 @@ struct mount {
     _Atomic int writers;    /* files that are open for writing */
     _Atomic bool expiring;  /* umount2(MNT_EXPIRE) found it unused; any use clears it */
     bool unbindable;        /* MOUNT */
+    unsigned char prune;    /* while a tree is taken away (MOUNT; propagate.c) */
     int id;
     char *source; /* as /proc/mounts shows */
 };
