@@ -37,12 +37,21 @@ static bool writes(struct ptrace_context *c, const struct arch_context *ac, gva_
     return instruction_writes(code, sizeof(code), &ac->regs, addr);
 }
 
+/* May the instruction at rip begin on one page and go on at addr, on the next? */
+static bool may_cross(gva_t rip, gva_t addr)
+{
+    return addr > rip && addr - rip < MAX_INSTRUCTION && page_aligned(addr);
+}
+
 /* Nothing is mapped at addr. */
 static access_t missing_access(struct ptrace_context *c, const struct arch_context *ac, gva_t addr)
 {
     /* Whoever got as far as touching data had its instruction, so this is not data. */
     if (page_down(addr) == page_down(ac->regs.rip))
         return ACCESS_EXEC;
+    /* The rest of the instruction, or data? Once something is there, denied_access() can tell. */
+    if (may_cross(ac->regs.rip, addr))
+        return ACCESS_READ;
     return writes(c, ac, addr) ? ACCESS_WRITE : ACCESS_READ;
 }
 
@@ -54,7 +63,7 @@ static access_t missing_access(struct ptrace_context *c, const struct arch_conte
 static access_t denied_access(struct ptrace_context *c, const struct arch_context *ac, gva_t addr)
 {
     gva_t rip = ac->regs.rip;
-    bool crossing = addr > rip && addr - rip < MAX_INSTRUCTION && page_aligned(addr);
+    bool crossing = may_cross(rip, addr);
     if (likely(addr != rip && !crossing))
         return ACCESS_WRITE;
     access_t guess = crossing && writes(c, ac, addr) ? ACCESS_WRITE : ACCESS_EXEC;
