@@ -112,7 +112,7 @@ struct socket *file_socket(const struct file *f)
 
 static struct dentry *socket_dentry(struct vfs *v, const struct cred *cred)
 {
-    static const struct inode_ops socket_inode_ops;
+    static const struct inode_ops socket_inode_ops = {.setattr = inode_simple_setattr};
     char name[32];
     uint64_t ino = atomic_fetch_add(&v->next_anon_ino, 1) + 2;
     struct inode *i = inode_create(v->sock_sb, ino, S_IFSOCK | 0777, &socket_inode_ops, NULL);

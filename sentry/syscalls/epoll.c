@@ -46,12 +46,16 @@ SYSCALL(epoll_ctl)
 static long do_wait(struct task *t, const struct sysargs *a, const ktime_t *deadline)
 {
     int max = ARG_INT(a, 2);
-    if (max <= 0 || max > MAX_EVENTS)
-        return -EINVAL;
+    gva_t events = ARG_GVA(a, 1);
     struct file *epf = fd_get(t, ARG_INT(a, 0));
+    struct uio u; /* for its check: addresses that nothing could be at are refused at once */
     if (!epf)
         return -EBADF;
-    long r = file_is_epoll(epf) ? epoll_collect(t, epf, ARG_GVA(a, 1), max, deadline) : -EINVAL;
+    long r = -EINVAL;
+    if (max > 0 && max <= MAX_EVENTS)
+        r = uio_init_user(&u, t->mm, events, (uint64_t)max * sizeof(struct epoll_event));
+    if (!r)
+        r = file_is_epoll(epf) ? epoll_collect(t, epf, events, max, deadline) : -EINVAL;
     file_put(epf);
     return r == -ERESTARTSYS ? -EINTR : r;
 }

@@ -611,6 +611,7 @@ static int epoll_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops epoll_ops = {
+    .llseek = file_seek_nowhere,
     .poll = epoll_file_poll,
     .poll_queue = epoll_poll_queue,
     .release = epoll_release,

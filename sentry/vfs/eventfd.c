@@ -3,6 +3,7 @@
  */
 #include "sentry/vfs/eventfd.h"
 #include "sentry/kernel/task.h"
+#include "sentry/vfs/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -62,8 +63,7 @@ static uint32_t eventfd_poll(struct file *f, UNUSED uint32_t events)
 {
     struct eventfd *e = f->priv;
     MUTEX_GUARD(&e->lock);
-    return (e->count > 0 ? EPOLLIN | EPOLLRDNORM : 0) |
-           (e->count < UINT64_MAX - 1 ? EPOLLOUT | EPOLLWRNORM : 0) |
+    return (e->count > 0 ? EPOLLIN : 0) | (e->count < UINT64_MAX - 1 ? EPOLLOUT : 0) |
            (e->count == UINT64_MAX ? EPOLLERR : 0);
 }
 
@@ -129,6 +129,7 @@ static int eventfd_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops eventfd_ops = {
+    .llseek = file_seek_nowhere,
     .read = eventfd_file_read,
     .write = eventfd_file_write,
     .poll = eventfd_poll,

@@ -380,9 +380,14 @@ static int64_t seek_target(struct file *f, int64_t offset, int whence, int64_t *
     }
 }
 
+int64_t file_seek_nowhere(struct file *f, UNUSED int64_t offset, UNUSED int whence)
+{
+    return f->pos;
+}
+
 int64_t file_seek(struct file *f, int64_t offset, int whence)
 {
-    if (f->stream)
+    if (f->stream && !f->ops->llseek)
         return -ESPIPE;
     MUTEX_GUARD(&f->pos_lock);
     if (f->ops->llseek)

@@ -175,6 +175,31 @@ bool inode_owner_or_capable(const struct inode *i, const struct cred *cred)
     return i->uid == cred->fsuid || inode_capable(i, cred, CAP_FOWNER);
 }
 
+void inode_copy_attr(struct inode *i, const struct iattr *attr)
+{
+    if (attr->valid & ATTR_MODE)
+        i->mode = (i->mode & S_IFMT) | (attr->mode & 07777);
+    if (attr->valid & ATTR_UID)
+        i->uid = attr->uid;
+    if (attr->valid & ATTR_GID)
+        i->gid = attr->gid;
+    if (attr->valid & ATTR_ATIME)
+        i->atime = attr->atime;
+    if (attr->valid & ATTR_MTIME)
+        i->mtime = attr->mtime;
+}
+
+int inode_simple_setattr(struct inode *i, const struct iattr *attr)
+{
+    if (attr->valid & ATTR_SIZE)
+        return -EINVAL;
+    rwlock_write(&i->lock);
+    inode_copy_attr(i, attr);
+    i->ctime = attr->valid & ATTR_CTIME ? attr->ctime : vfs_now(i->sb);
+    rwlock_unlock(&i->lock);
+    return 0;
+}
+
 void inode_fill_stat(struct inode *i, struct kstat *out)
 {
     memset(out, 0, sizeof *out);

@@ -432,6 +432,7 @@ static int inotify_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops inotify_ops = {
+    .llseek = file_seek_nowhere,
     .read = inotify_read,
     .ioctl = inotify_ioctl,
     .poll = inotify_poll,

@@ -123,6 +123,8 @@ ssize_t file_read_rwf(struct file *f, struct uio *u, int rwf);
 ssize_t file_write_task(struct task *t, struct file *f, struct uio *u, int rwf);
 ssize_t file_pwrite_task(struct task *t, struct file *f, struct uio *u, int64_t pos, int rwf);
 int64_t file_seek(struct file *f, int64_t offset, int whence);
+/* file_ops.llseek of a stream that lets itself be sought, and stays where it is. */
+int64_t file_seek_nowhere(struct file *f, int64_t offset, int whence);
 
 /* ---- fd_table.c ---- */
 

@@ -105,6 +105,8 @@ static int file_open(struct task *t, struct file *f, unsigned transient)
         err = fifo_open(i, f, t);
     else if (!err && i->ops->open)
         err = i->ops->open(i, f, t);
+    else if (!err && !i->fops) /* an eventfd, say, through /proc/PID/fd */
+        err = -ENXIO;
     f->flags &= ~transient;
     if (err)
         f->ops = &failed_ops; /* never opened: nothing to release */

@@ -10,6 +10,7 @@
 #include "sentry/vfs/signalfd.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/task.h"
+#include "sentry/vfs/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,7 +165,7 @@ static uint32_t signalfd_poll(struct file *f, UNUSED uint32_t events)
     if (!t)
         return 0;
     MUTEX_GUARD(&t->tg->sighand_lock);
-    return signal_pending_set(t) & s->mask ? EPOLLIN | EPOLLRDNORM : 0;
+    return signal_pending_set(t) & s->mask ? EPOLLIN : 0;
 }
 
 static struct wait_queue *signalfd_poll_queue(struct file *f)
@@ -187,6 +188,7 @@ static int signalfd_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops signalfd_ops = {
+    .llseek = file_seek_nowhere,
     .read = signalfd_read,
     .poll = signalfd_poll,
     .poll_queue = signalfd_poll_queue,

@@ -5,6 +5,7 @@
 #include "sentry/vfs/timerfd.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timer.h"
+#include "sentry/vfs/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -102,7 +103,7 @@ static uint32_t timerfd_poll(struct file *f, UNUSED uint32_t events)
 {
     struct timerfd *tf = f->priv;
     MUTEX_GUARD(&tf->lock);
-    return tf->ticks ? EPOLLIN | EPOLLRDNORM : 0;
+    return tf->ticks ? EPOLLIN : 0;
 }
 
 static struct wait_queue *timerfd_poll_queue(struct file *f)
@@ -147,6 +148,7 @@ static int timerfd_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops timerfd_ops = {
+    .llseek = file_seek_nowhere,
     .read = timerfd_read,
     .poll = timerfd_poll,
     .poll_queue = timerfd_poll_queue,

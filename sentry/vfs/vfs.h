@@ -235,6 +235,10 @@ int inode_permission(struct inode *i, const struct cred *cred, int mask);
 bool inode_capable(const struct inode *i, const struct cred *cred, int cap);
 int inode_permission_generic(struct inode *i, const struct cred *cred, int mask);
 void inode_fill_stat(struct inode *i, struct kstat *out);
+/* Mode, owner, group and the times of access and change of data. inode.lock held. */
+void inode_copy_attr(struct inode *i, const struct iattr *attr);
+/* inode_ops.setattr for what lives in memory and has no size: pipes, sockets. */
+int inode_simple_setattr(struct inode *i, const struct iattr *attr);
 /* Current time of the sandbox's realtime clock, for timestamps. */
 struct timestamp vfs_now(struct super_block *sb);
 /* f was read: moves the inode's atime as mount flags, O_NOATIME and relatime say. The VFS calls it

@@ -396,4 +396,24 @@ CASE(waiters)
         EXPECT_EQ(pthread_join(t[i], NULL), 0);
 }
 
+CASE(bad_addresses)
+{
+    struct epoll_event ev[2];
+    int ep = EXPECT_OK(epoll_create1(0));
+    EXPECT_ERRNO(EFAULT, syscall(SYS_epoll_wait, ep, -4096L, 1, 0));
+    EXPECT_ERRNO(EFAULT, syscall(SYS_epoll_wait, ep, 0x7ffffffffff0, 2, 0));
+    EXPECT_EQ(syscall(SYS_epoll_wait, ep, 1L, 1, 0), 0); /* there is nothing to tell */
+    EXPECT_ERRNO(EINVAL, syscall(SYS_epoll_wait, ep, ev, INT32_MAX, 0));
+}
+
+CASE(random_is_pollable)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    int ep = EXPECT_OK(epoll_create1(0)), fd = EXPECT_OK(open("/dev/random", O_RDONLY));
+    EXPECT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+    EXPECT_EQ(epoll_wait(ep, &ev, 1, 0), 1);
+    fd = EXPECT_OK(open("/dev/urandom", O_RDONLY));
+    EXPECT_ERRNO(EPERM, epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+}
+
 TEST_MAIN

@@ -2,7 +2,10 @@
 #include "tests/syscalls/test.h"
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/timerfd.h>
 
 static void *volatile bad_address = (void *)8;
 
@@ -94,6 +97,29 @@ CASE(blocking)
     EXPECT_EXITED(child, 0);
     EXPECT_EQ(read(fd, &v, 8), 8);
     EXPECT_EQ(v, 9);
+}
+
+/* No driver stands behind the inode, so that there is nothing to open a second time. */
+CASE(not_opened_again)
+{
+    char path[64];
+    int fds[] = {EXPECT_OK(eventfd(1, 0)), EXPECT_OK(epoll_create1(0)),
+                 EXPECT_OK(timerfd_create(CLOCK_MONOTONIC, 0)), EXPECT_OK(inotify_init())};
+    for (unsigned i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fds[i]);
+        EXPECT_ERRNO(ENXIO, open(path, O_RDONLY));
+        EXPECT_ERRNO(ENXIO, open(path, O_RDWR));
+        close(EXPECT_OK(open(path, O_PATH)));
+        EXPECT_EQ(lseek(fds[i], 5, SEEK_SET), 0);
+    }
+}
+
+CASE(plain_readiness)
+{
+    struct pollfd p = {.fd = EXPECT_OK(eventfd(1, 0)), .events = POLLIN | POLLOUT};
+    p.events |= POLLRDNORM | POLLWRNORM;
+    EXPECT_EQ(poll(&p, 1, 0), 1);
+    EXPECT_EQ(p.revents, POLLIN | POLLOUT);
 }
 
 TEST_MAIN

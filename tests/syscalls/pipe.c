@@ -444,4 +444,18 @@ CASE(opened_again_through_proc)
     EXPECT_EQ(c, 'b');
 }
 
+CASE(attributes)
+{
+    int p[2];
+    struct stat st;
+    EXPECT_OK(pipe2(p, O_DIRECT | O_NONBLOCK));
+    EXPECT_EQ(fcntl(p[0], F_GETFL), O_NONBLOCK);
+    EXPECT_EQ(fcntl(p[1], F_GETFL), O_NONBLOCK | O_DIRECT | O_WRONLY);
+    EXPECT_OK(fchmod(p[0], 0640));
+    EXPECT_OK(fstat(p[1], &st));
+    EXPECT_EQ(st.st_mode, S_IFIFO | 0640);
+    EXPECT_OK(fchown(p[1], getuid(), getgid()));
+    EXPECT_ERRNO(EINVAL, ftruncate(p[1], 0));
+}
+
 TEST_MAIN

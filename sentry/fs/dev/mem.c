@@ -105,7 +105,20 @@ static const struct file_ops full_fops = {
     .write = full_write,
     .llseek = no_seek,
 };
+/* Always seeded; and nobody needs to add to it. */
+static uint32_t random_poll(UNUSED struct file *f, UNUSED uint32_t events)
+{
+    return POLLIN | POLLRDNORM;
+}
+
 static const struct file_ops random_fops = {
+    .read = random_read,
+    .write = random_write,
+    .llseek = no_seek,
+    .ioctl = dev_random_ioctl,
+    .poll = random_poll,
+};
+static const struct file_ops urandom_fops = {
     .read = random_read,
     .write = random_write,
     .llseek = no_seek,
@@ -113,7 +126,7 @@ static const struct file_ops random_fops = {
 };
 
 const struct dev_driver dev_mem_drivers[] = {
-    {1, 3, "null", 0666, &null_fops, NULL},      {1, 5, "zero", 0666, &zero_fops, NULL},
-    {1, 7, "full", 0666, &full_fops, NULL},      {1, 8, "random", 0666, &random_fops, NULL},
-    {1, 9, "urandom", 0666, &random_fops, NULL}, {0, 0, NULL, 0, NULL, NULL},
+    {1, 3, "null", 0666, &null_fops, NULL},       {1, 5, "zero", 0666, &zero_fops, NULL},
+    {1, 7, "full", 0666, &full_fops, NULL},       {1, 8, "random", 0666, &random_fops, NULL},
+    {1, 9, "urandom", 0666, &urandom_fops, NULL}, {0, 0, NULL, 0, NULL, NULL},
 };

@@ -517,8 +517,7 @@ int mqueue_open(struct task *t, const char *name, int flags, uint32_t mode,
     if (err)
         return err;
     unsigned keep = (unsigned)flags & (O_ACCMODE | O_NONBLOCK);
-    *out = file_create(t->kernel, m, d, keep | KERNEL_O_LARGEFILE, &mqueue_file_ops, d->inode->priv,
-                       t->cred);
+    *out = file_create(t->kernel, m, d, keep, &mqueue_file_ops, d->inode->priv, t->cred);
     dentry_put(d);
     return *out ? 0 : -ENOMEM;
 }

@@ -8,7 +8,7 @@
 
 static struct dentry *pipe_dentry(struct vfs *v, const struct cred *cred)
 {
-    static const struct inode_ops pipe_inode_ops;
+    static const struct inode_ops pipe_inode_ops = {.setattr = inode_simple_setattr};
     char name[32];
     uint64_t ino = atomic_fetch_add(&v->next_anon_ino, 1) + 2;
     struct inode *i =
@@ -33,9 +33,10 @@ int pipe_create(struct kernel *k, unsigned flags, const struct cred *cred, struc
         return -ENOMEM;
     }
     flags &= O_NONBLOCK | O_DIRECT;
+    unsigned read_flags = flags & O_NONBLOCK; /* packets are the writer's */
     p->users = p->readers = p->reader_opens = 1;
     d->inode->pipe = p;
-    out[0] = file_create(k, v->anon_mnt, d, flags | O_RDONLY, &pipe_file_ops, p, cred);
+    out[0] = file_create(k, v->anon_mnt, d, read_flags | O_RDONLY, &pipe_file_ops, p, cred);
     if (out[0]) {
         out[0]->stream = true;
         p->writers = p->writer_opens = 1;

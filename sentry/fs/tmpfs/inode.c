@@ -133,16 +133,7 @@ int tmpfs_setattr(struct inode *i, const struct iattr *attr)
             i->mtime = now;
     }
     if (!err) {
-        if (attr->valid & ATTR_MODE)
-            i->mode = (i->mode & S_IFMT) | (attr->mode & 07777);
-        if (attr->valid & ATTR_UID)
-            i->uid = attr->uid;
-        if (attr->valid & ATTR_GID)
-            i->gid = attr->gid;
-        if (attr->valid & ATTR_ATIME)
-            i->atime = attr->atime;
-        if (attr->valid & ATTR_MTIME)
-            i->mtime = attr->mtime;
+        inode_copy_attr(i, attr);
         /* A pure access time change by read leaves ctime alone. */
         if (attr->valid & ATTR_CTIME)
             i->ctime = attr->ctime;
