@@ -324,6 +324,7 @@ static enum switch_reason run_once(struct kvm_context *c, struct kvm_space *s,
         return lost_page(c, s, ac->regs.rip, ev);
     log_error("kvm: KVM_RUN ended with %s, exit reason %u, at rip %#llx; the task is killed",
               err ? strerror(err) : "no error", v->run->exit_reason, ac->regs.rip);
+    kvm_vcpu_reset(c->vm, v);
     return SWITCH_DEAD;
 }
 

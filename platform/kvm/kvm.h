@@ -204,6 +204,8 @@ void kvm_window_put(struct kvm_vm *vm, struct window *w);
 /* vcpu.c */
 int kvm_vcpu_create(struct kvm_vm *vm);
 void kvm_vcpu_destroy(struct vcpu *v, size_t run_size);
+/* After an exit that nothing explains: v is fit for another owner. */
+void kvm_vcpu_reset(struct kvm_vm *vm, struct vcpu *v);
 /* Code and stack segment of ring 3. */
 void kvm_user_segments(struct kvm_sregs *s);
 /* Gives the calling context a vCPU that holds its state, marked running in s. 0 or -errno. */

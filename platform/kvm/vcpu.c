@@ -129,6 +129,24 @@ static int set_tsc(struct vcpu *v)
     return ioctl(v->fd, KVM_SET_MSRS, &m) == 1 ? 0 : -EIO;
 }
 
+/* All of its registers but the general ones, as a context expects them. */
+static int set_up(struct kvm_vm *vm, struct vcpu *v)
+{
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = vm->base.xfeatures}}};
+    int err = set_sregs(vm, v);
+    if (!err)
+        err = set_msrs(v);
+    if (!err)
+        err = set_tsc(v);
+    if (!err && ioctl(v->fd, KVM_SET_XCRS, &xcrs))
+        err = -errno;
+    if (!err && ioctl(v->fd, KVM_GET_SREGS, &v->run->s.regs.sregs))
+        err = -errno;
+    if (err)
+        log_error("kvm: cannot set a vCPU up: %s", strerror(-err));
+    return err;
+}
+
 int kvm_vcpu_create(struct kvm_vm *vm)
 {
     struct vcpu *v = &vm->vcpus[vm->nvcpus];
@@ -141,23 +159,9 @@ int kvm_vcpu_create(struct kvm_vm *vm)
         close(v->fd);
         return -ENOMEM;
     }
-    struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = vm->base.xfeatures}}};
-    int err = 0;
     fill_page(v);
-    if (ioctl(v->fd, KVM_SET_CPUID2, vm->cpuid))
-        err = -errno;
-    if (!err)
-        err = set_sregs(vm, v);
-    if (!err)
-        err = set_msrs(v);
-    if (!err)
-        err = set_tsc(v);
-    if (!err && ioctl(v->fd, KVM_SET_XCRS, &xcrs))
-        err = -errno;
-    if (!err && ioctl(v->fd, KVM_GET_SREGS, &v->run->s.regs.sregs))
-        err = -errno;
+    int err = ioctl(v->fd, KVM_SET_CPUID2, vm->cpuid) ? -errno : set_up(vm, v);
     if (err) {
-        log_error("kvm: cannot set a vCPU up: %s", strerror(-err));
         kvm_vcpu_destroy(v, vm->run_size);
         return err;
     }
@@ -165,6 +169,21 @@ int kvm_vcpu_create(struct kvm_vm *vm)
         KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | (vm->sync_events ? KVM_SYNC_X86_EVENTS : 0);
     vm->nvcpus++;
     return 0;
+}
+
+void kvm_vcpu_reset(struct kvm_vm *vm, struct vcpu *v)
+{
+    struct kvm_vcpu_events events;
+    struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_RUNNABLE};
+    if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events) == 0) {
+        memset(&events.exception, 0, sizeof(events.exception));
+        memset(&events.interrupt, 0, sizeof(events.interrupt));
+        memset(&events.nmi, 0, sizeof(events.nmi));
+        events.flags = 0;
+        (void)ioctl(v->fd, KVM_SET_VCPU_EVENTS, &events);
+    }
+    (void)ioctl(v->fd, KVM_SET_MP_STATE, &state);
+    (void)set_up(vm, v);
 }
 
 void kvm_vcpu_destroy(struct vcpu *v, size_t run_size)

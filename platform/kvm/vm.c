@@ -329,6 +329,17 @@ static int upper_create(struct kvm_vm *vm)
     return 0;
 }
 
+/* What programs are told with AT_HWCAP is the host's; the bits there that KVM leaves out are of no
+ * use in ring 3. */
+static void show_host_features(struct kvm_cpuid2 *cpuid)
+{
+    unsigned a, b, c, d;
+    for (unsigned i = 0; i < cpuid->nent; i++) {
+        if (cpuid->entries[i].function == 1 && __get_cpuid(1, &a, &b, &c, &d))
+            cpuid->entries[i].edx |= d;
+    }
+}
+
 static int get_cpuid(struct kvm_vm *vm)
 {
     for (unsigned n = 128; n <= 1024; n *= 2) {
@@ -337,6 +348,7 @@ static int get_cpuid(struct kvm_vm *vm)
             return -ENOMEM;
         c->nent = n;
         if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, c) == 0) {
+            show_host_features(c);
             vm->cpuid = c;
             return 0;
         }

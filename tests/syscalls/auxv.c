@@ -150,7 +150,7 @@ static void on_usr1(int sig)
 CASE(minsigstksz)
 {
     size_t size = getauxval(AT_MINSIGSTKSZ);
-    EXPECT_GE(size, 2048);
+    EXPECT_GE(size, 1024);
     EXPECT_LE(size, 65536);
     size_t room = size + 2048;
     char *stack = malloc(room);

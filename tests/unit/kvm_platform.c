@@ -544,6 +544,37 @@ START_TEST(debug_registers)
 }
 END_TEST
 
+/* A task whose vCPU is lost takes nobody with it: here, there is no way to tell of a fault. */
+START_TEST(lost_vcpu)
+{
+    PUT_CODE(0x48, 0x8b, 0x07, 0x0f, 0x05); /* mov (%rdi),%rax; syscall */
+    vm()->max_vcpus = 1;
+    for (int i = 0; i < 3; i++) {
+        struct context *c = new_context_in(w.as);
+        struct arch_context ac = {0};
+        struct switch_event ev;
+        start(&ac, CODE);
+        ac.regs.rdi = DATA;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+        char *idt = vm()->vcpus[0].page - PAGE_SIZE, saved[PAGE_SIZE];
+        memcpy(saved, idt, sizeof(saved));
+        memset(idt, 0, sizeof(saved));
+        start(&ac, CODE);
+        ac.regs.rdi = AREA;
+        ck_assert_int_eq(run(c, &ac, &ev), SWITCH_DEAD);
+        memcpy(idt, saved, sizeof(saved));
+        c->ops->release(c);
+    }
+    struct context *c = new_context_in(w.as);
+    struct arch_context ac = {0};
+    struct switch_event ev;
+    start(&ac, CODE);
+    ac.regs.rdi = DATA;
+    ck_assert_int_eq(run(c, &ac, &ev), SWITCH_SYSCALL);
+    c->ops->release(c);
+}
+END_TEST
+
 static int entries_of(const char *dir)
 {
     int n = 0;
@@ -636,7 +667,7 @@ int main(void)
 {
     const struct test_case cases[] = {
         {"stale", {nothing_stale, no_write_after_protect}},
-        {"crowds", {crowd_on_two_vcpus, crowd_on_all_vcpus, spinners_share_one_vcpu}},
+        {"crowds", {crowd_on_two_vcpus, crowd_on_all_vcpus, spinners_share_one_vcpu, lost_vcpu}},
         {"tables",
          {tables_of_the_dead_are_used_again, sparse_mappings_use_up_no_table_of_others,
           hogs_in_one_space, faults_fill_ahead}},
