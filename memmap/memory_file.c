@@ -5,6 +5,7 @@
  *      clean      no node        nobody uses it, and it reads as zero
  *      used       USED, refs > 0
  *      dirty      DIRTY          nobody uses it, but it still has contents
+ *      emptied    EMPTIED        nobody uses it, it reads as zero, but waits among the dirty ones
  *      leaving    PUNCHING       nobody uses it; the host is taking its pages away
  *
  *      clean --alloc--> used --last put--> dirty --alloc (zeroed by us)--> used
@@ -14,7 +15,9 @@
  * A host call for each page that is freed, and a host fault for each page that is used again, cost
  * 3 us and 2.5 us; zeroing a page that is still there costs 40 ns. So a few small dirty runs
  * wait for the next small allocation; large ones, and any excess, go back to the host, which is
- * asked without the lock held, since a node in state PUNCHING belongs to whoever made it so.
+ * asked without the lock held, since a node in state PUNCHING belongs to whoever made it so. Runs
+ * that the platform has emptied wait with the dirty ones, as they are: who allocates as much next,
+ * probably for the same address, gets the same place.
  */
 #include "memmap/memory_file.h"
 #include "base/list.h"
@@ -42,7 +45,7 @@
 #define DIRTY_MAX (1ul << 20)
 #define DIRTY_PROBES 8
 
-enum run_state { RUN_USED, RUN_DIRTY, RUN_PUNCHING };
+enum run_state { RUN_USED, RUN_DIRTY, RUN_EMPTIED, RUN_PUNCHING };
 
 struct run {
     struct range_node node;
@@ -172,19 +175,25 @@ static void trim_dirty(struct memory_file_impl *impl, uint64_t keep, struct list
     }
 }
 
+/* It waits for the next small allocation. */
+static void run_wait(struct memory_file_impl *impl, struct run *r, enum run_state state)
+{
+    r->state = state;
+    impl->dirty_bytes += run_length(r);
+    if (state == RUN_DIRTY)
+        run_merge(impl, r);
+    list_del(&r->link);
+    list_add(&impl->dirty, &r->link);
+}
+
 /* A run whose last reference is gone. */
 static void run_retire(struct memory_file_impl *impl, struct run *r, struct list_head *leaving)
 {
     impl->allocated -= run_length(r);
-    if (run_length(r) > DIRTY_RUN_MAX) {
+    if (run_length(r) > DIRTY_RUN_MAX)
         run_leave(r, leaving);
-        return;
-    }
-    r->state = RUN_DIRTY;
-    impl->dirty_bytes += run_length(r);
-    run_merge(impl, r);
-    list_del(&r->link);
-    list_add(&impl->dirty, &r->link);
+    else
+        run_wait(impl, r, RUN_DIRTY);
 }
 
 /* ---- references ---- */
@@ -248,6 +257,25 @@ void memory_file_put(struct memory_file *mf, struct file_range fr)
     punch_runs(mf, &leaving);
 }
 
+void memory_file_put_emptied(struct memory_file *mf, struct file_range fr)
+{
+    check_range(mf, fr);
+    struct memory_file_impl *impl = mf->impl;
+    struct list_head leaving;
+    list_init(&leaving);
+    mutex_lock(&impl->lock);
+    struct run *r = isolate_used(impl, fr);
+    if (r->node.end != fr.end || r->refs != 1)
+        panic("memory file: [%#lx, %#lx) has more than one user", fr.start, fr.end);
+    r->refs = 0;
+    impl->allocated -= run_length(r);
+    run_wait(impl, r, RUN_EMPTIED);
+    if (impl->dirty_bytes > DIRTY_MAX)
+        trim_dirty(impl, DIRTY_MAX / 2, &leaving);
+    mutex_unlock(&impl->lock);
+    punch_runs(mf, &leaving);
+}
+
 bool memory_file_exclusive(struct memory_file *mf, struct file_range fr)
 {
     check_range(mf, fr);
@@ -286,8 +314,9 @@ static int use_clean(struct memory_file_impl *impl, struct file_range fr)
     return 0;
 }
 
-/* Takes pages that were freed lately and still have their contents. */
-static bool use_dirty(struct memory_file_impl *impl, uint64_t length, struct file_range *out)
+/* Takes pages that were freed lately; *dirty: they still have their contents. */
+static bool use_freed(struct memory_file_impl *impl, uint64_t length, struct file_range *out,
+                      bool *dirty)
 {
     int probes = 0;
     struct run *r;
@@ -308,6 +337,7 @@ static bool use_dirty(struct memory_file_impl *impl, uint64_t length, struct fil
         list_add(&impl->dirty, &rest->link);
     }
     list_del(&r->link);
+    *dirty = r->state == RUN_DIRTY;
     r->state = RUN_USED;
     r->refs = 1;
     run_merge(impl, r);
@@ -340,16 +370,16 @@ static void flush_dirty(struct memory_file *mf)
 
 /* Returns -EAGAIN if flush_dirty may help. */
 static int try_alloc(struct memory_file *mf, uint64_t length, unsigned flags,
-                     struct file_range *out, bool *recycled)
+                     struct file_range *out, bool *dirty)
 {
     struct memory_file_impl *impl = mf->impl;
     MUTEX_GUARD(&impl->lock);
     if (length > impl->limit || impl->allocated > impl->limit - length)
         return -ENOMEM;
-    *recycled =
-        length <= RECYCLE_MAX && !(flags & MEMORY_FILE_HUGE) && use_dirty(impl, length, out);
+    *dirty = false;
     int err = 0;
-    if (!*recycled) {
+    if (length > RECYCLE_MAX || (flags & MEMORY_FILE_HUGE) ||
+        !use_freed(impl, length, out, dirty)) {
         err = find_clean(mf, length, flags, out);
         if (err)
             return impl->dirty_bytes ? -EAGAIN : err;
@@ -365,15 +395,15 @@ int memory_file_alloc(struct memory_file *mf, uint64_t length, unsigned flags,
 {
     if (length == 0 || !page_aligned(length))
         return -EINVAL;
-    bool recycled;
-    int err = try_alloc(mf, length, flags, out, &recycled);
+    bool dirty;
+    int err = try_alloc(mf, length, flags, out, &dirty);
     if (err == -EAGAIN) {
         flush_dirty(mf);
-        err = try_alloc(mf, length, flags, out, &recycled);
+        err = try_alloc(mf, length, flags, out, &dirty);
     }
     if (err)
         return -ENOMEM;
-    if (recycled && !(flags & MEMORY_FILE_NOZERO))
+    if (dirty && !(flags & MEMORY_FILE_NOZERO))
         memset(mf->file.window + out->start, 0, length);
     return 0;
 }
@@ -580,14 +610,14 @@ void memory_file_check(struct memory_file *mf)
     const struct run *prev = NULL;
     for (struct run *r = run_of(range_set_first(&impl->runs)); r; r = run_next(r)) {
         used += r->state == RUN_USED ? run_length(r) : 0;
-        dirty += r->state == RUN_DIRTY ? run_length(r) : 0;
+        dirty += r->state == RUN_DIRTY || r->state == RUN_EMPTIED ? run_length(r) : 0;
         if ((r->refs > 0) != (r->state == RUN_USED))
             panic("memory file: run %#lx in state %d has %lu references", r->node.start, r->state,
                   r->refs);
         if (!page_aligned(r->node.start) || !page_aligned(r->node.end) || r->node.end > mf->size)
             panic("memory file: run [%#lx, %#lx)", r->node.start, r->node.end);
         if (prev && prev->node.end == r->node.start && prev->state == r->state &&
-            prev->refs == r->refs && r->state != RUN_PUNCHING)
+            prev->refs == r->refs && (r->state == RUN_USED || r->state == RUN_DIRTY))
             panic("memory file: runs at %#lx should have merged", r->node.start);
         prev = r;
     }

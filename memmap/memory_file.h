@@ -64,6 +64,8 @@ void memory_file_stats(struct memory_file *mf, struct memory_file_stats *out);
 /* The reference operations, for callers that know that they have a memory file. */
 void memory_file_get(struct memory_file *mf, struct file_range fr);
 void memory_file_put(struct memory_file *mf, struct file_range fr);
+/* As memory_file_put, for the only reference on pages that read as zero already. */
+void memory_file_put_emptied(struct memory_file *mf, struct file_range fr);
 
 #ifdef PICKET_DEBUG
 /* Reference count of the page at offset (0: free), and a full check of the invariants. */

@@ -89,11 +89,44 @@ static struct pma *pma_insert(struct mm *mm, const struct pma *proto, gva_t star
 
 /* ---- taking out ---- */
 
+static bool cow_exclusive(struct mm *mm, const struct pma *p, gva_t start, gva_t end)
+{
+    return memory_file_exclusive(mm_memory(mm), pma_file_range(p, start, end));
+}
+
+/* Whether the platform has let go of p without a trip; then its pages are empty. */
+static bool pma_drop(struct mm *mm, const struct pma *p)
+{
+    struct address_space *as = mm->as;
+    const struct as_op op = {
+        .kind = AS_MAP,
+        .ar = node_range(&p->node),
+        .file = p->file,
+        .offset = p->offset,
+        .perms = p->effective,
+    };
+    return as && as->ops->drop && as->ops->drop(as, &op);
+}
+
+#define DROP_MAX (4 * PAGE_SIZE) /* larger ones come back elsewhere */
+
+static bool pma_may_drop(struct mm *mm, const struct pma *p)
+{
+    return node_length(&p->node) <= DROP_MAX && p->is_private && !p->need_cow &&
+           p->effective == (ACCESS_READ | ACCESS_WRITE) && pma_pushed(mm, p) &&
+           cow_exclusive(mm, p, p->node.start, p->node.end);
+}
+
 static void pma_remove_one(struct mm *mm, struct pma *p, struct batch *b)
 {
-    if (pma_pushed(mm, p))
-        batch_unmap(b, p->node.start, p->node.end);
-    batch_put(b, p->file, pma_file_range(p, p->node.start, p->node.end));
+    struct file_range fr = pma_file_range(p, p->node.start, p->node.end);
+    if (b->nops == 0 && pma_may_drop(mm, p) && pma_drop(mm, p)) {
+        memory_file_put_emptied(mm_memory(mm), fr);
+    } else {
+        if (pma_pushed(mm, p))
+            batch_unmap(b, p->node.start, p->node.end);
+        batch_put(b, p->file, fr);
+    }
     range_set_remove(&mm->pmas, &p->node);
     free(p);
 }
@@ -281,11 +314,6 @@ static int cow_take_over(struct mm *mm, struct vma *v, gva_t start, gva_t end, s
     p->need_cow = false;
     pma_update(mm, v, start, end, b);
     return 0;
-}
-
-static bool cow_exclusive(struct mm *mm, const struct pma *p, gva_t start, gva_t end)
-{
-    return memory_file_exclusive(mm_memory(mm), pma_file_range(p, start, end));
 }
 
 /* Copies p's [start, end) to the memory file at `to`. */

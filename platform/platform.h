@@ -65,6 +65,13 @@ struct address_space_ops {
      * AS_PROTECT touches only what is mapped; ranges without a mapping are not an error.
      */
     int (*apply)(struct address_space *as, const struct as_op *ops, size_t n);
+    /*
+     * Takes out of the space what op, an AS_MAP, has shown in it, at once, and drops the contents
+     * of those pages: they read as zero then. Pre: nobody else uses them, and the file outlives the
+     * space. False: there is no way to do that which is cheaper than AS_UNMAP; nothing has
+     * happened. NULL: there never is.
+     */
+    bool (*drop)(struct address_space *as, const struct as_op *op);
     /* Forgets everything. The address space object stays usable. */
     void (*clear)(struct address_space *as);
     /* The last call. No context may be running in it. */

@@ -122,6 +122,8 @@ static enum switch_reason segv(struct ptrace_context *c, struct arch_context *ac
 }
 
 /*
+ * A page that park.c has closed, or that was open and got lost: nothing is there.
+ *
  * A write to a page that guard.c has closed: a fault, also if it was opened since, for then mm
  * shows it once more. Or guard.c had closed it and no longer guards it: the access must be tried
  * again. Or the host has no page to show: then it fails again.
@@ -132,6 +134,11 @@ static enum switch_reason bus(struct ptrace_context *c, const struct arch_contex
     ev->addr = (gva_t)ev->info.si_addr;
     if (ev->info.si_code != BUS_ADRERR || atomic_load(&c->stub->process->uffd) < 0)
         return SWITCH_SIGNAL;
+    if (park_has(c->stub->process, ev->addr)) {
+        ev->not_present = true;
+        ev->access = missing_access(c, ac, ev->addr);
+        return SWITCH_FAULT;
+    }
     ev->access = ACCESS_WRITE;
     if (guard_has(c->stub->process, ev->addr))
         return SWITCH_FAULT;

@@ -63,7 +63,8 @@ static void guarded_remove(struct range_set *s, struct guarded_range *g)
 /* ---- the userfaultfd ---- */
 
 #define WANTED_FEATURES                                                                            \
-    (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+    (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |      \
+     UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
 
 static int make_uffd(struct stub_process *sp)
 {
@@ -86,8 +87,7 @@ static int make_uffd(struct stub_process *sp)
     return 0;
 }
 
-/* The keeper's page is free. Whether the process has a userfaultfd now. */
-static bool have_uffd(struct stub_process *sp)
+bool guard_ready(struct stub_process *sp)
 {
     if (sp->uffd >= 0)
         return true;
@@ -144,7 +144,7 @@ static struct guarded_range *take_in(struct stub_process *sp, struct addr_range 
     struct guard *g = &sp->guard;
     if (g->ranges.count >= GUARD_MAX_RANGES || RANGE_LENGTH(ar) > GUARD_MAX_LENGTH ||
         range_set_intersects(&g->ranges, ar.start, ar.end) || !protected_before(g, ar) ||
-        !have_uffd(sp))
+        !guard_ready(sp))
         return NULL;
     struct guarded_range *r = malloc(sizeof(*r));
     struct uffdio_register reg = {

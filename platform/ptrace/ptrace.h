@@ -64,6 +64,20 @@ struct guard {
     struct addr_range recent[16];
 };
 
+/* What a part of an address space shows: see park.c. */
+struct shown {
+    struct addr_range ar;
+    struct memmap_file *file;
+    uint64_t offset;
+    access_t perms;
+};
+
+/* Mappings that are opened and closed without the keeper. */
+struct park {
+    struct range_set ranges; /* parked_range */
+    struct addr_range recent[16];
+};
+
 struct stub_process {
     struct ptrace_platform *platform;
     struct refcount ref;
@@ -73,6 +87,7 @@ struct stub_process {
     int event_fd;
     _Atomic int uffd;           /* see guard.c; -1: none yet; changes under lock */
     struct guard guard;         /* under lock */
+    struct park park;           /* under lock */
     uint32_t slot;              /* which command page */
     struct stub_page *page;     /* under lock */
     int cpu;                    /* where the keeper is pinned, or -1; under lock */
@@ -228,6 +243,31 @@ int guard_open(struct stub_process *sp, uint64_t start, uint64_t end);
 void guard_clear(struct stub_process *sp);
 /* Whether a write to addr may fail because of us. sp->lock not held. */
 bool guard_has(struct stub_process *sp, gva_t addr);
+
+/* The keeper's page is free. Whether the process has a userfaultfd now. */
+bool guard_ready(struct stub_process *sp);
+
+/*
+ * park.c. sp->lock held, but for the last.
+ *
+ * Takes what is shown out of sight, and its contents out of the file. False: the keeper must do it.
+ * The keeper's page is free.
+ */
+bool park_close(struct stub_process *sp, const struct shown *s);
+/* Shows it again, if that is what was closed there. False: it must be mapped anew. */
+bool park_open(struct stub_process *sp, const struct shown *s);
+/* No more ranges can be parked; forgets a closed one, which the caller unmaps (empty: none is
+ * closed). */
+bool park_is_full(const struct stub_process *sp);
+struct addr_range park_pop_closed(struct stub_process *sp);
+/* It is, or will be, mapped anew or unmapped. 0 or -ENOMEM. */
+int park_forget(struct stub_process *sp, uint64_t start, uint64_t end);
+/* What is open of it becomes an ordinary mapping. 0 or -ENOMEM. */
+int park_release(struct stub_process *sp, uint64_t start, uint64_t end);
+/* Nothing is mapped. */
+void park_clear(struct stub_process *sp);
+/* Whether an access to addr may fail because of us. sp->lock not held. */
+bool park_has(struct stub_process *sp, gva_t addr);
 
 /* space.c */
 int ptrace_new_address_space(struct platform *base, struct address_space **out);

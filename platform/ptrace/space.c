@@ -142,9 +142,26 @@ static int add_advice(struct batch *b, struct addr_range ar, int advice)
                                           .flags = STUB_OP_ADVICE});
 }
 
+/* Whether it was parked here, and is shown again. */
+static bool map_parked(struct batch *b, const struct as_op *op)
+{
+    const struct shown s = {op->ar, op->file, op->offset, op->perms};
+    return b->n == 0 && park_open(b->space->process, &s);
+}
+
+/* It is mapped anew, or unmapped. */
+static int forget(struct stub_process *sp, struct addr_range ar)
+{
+    int err = guard_forget(sp, ar.start, ar.end);
+    return err ? err : park_forget(sp, ar.start, ar.end);
+}
+
 static int add_map(struct batch *b, const struct as_op *op)
 {
-    int err = guard_forget(b->space->process, op->ar.start, op->ar.end);
+    struct stub_process *sp = b->space->process;
+    if (map_parked(b, op))
+        return mapped_add(&b->space->mapped, op->ar.start, op->ar.end);
+    int err = forget(sp, op->ar);
     if (!err)
         err = mapped_add(&b->space->mapped, op->ar.start, op->ar.end);
     if (err)
@@ -189,7 +206,7 @@ static int add_unmap(struct batch *b, struct addr_range ar)
                               : after                        ? range_node_prev(after)
                                                              : range_set_last(mapped);
     uint64_t start = MAX(first->start, ar.start), end = MIN(last->end, ar.end);
-    int err = guard_forget(b->space->process, start, end);
+    int err = forget(b->space->process, (struct addr_range){start, end});
     if (!err)
         err = mapped_remove(mapped, start, end);
     if (err)
@@ -198,17 +215,19 @@ static int add_unmap(struct batch *b, struct addr_range ar)
 }
 
 /* Whether all of the range is mapped. */
-static bool is_mapped(struct batch *b, struct addr_range ar)
+static bool is_mapped(const struct ptrace_space *s, struct addr_range ar)
 {
-    const struct range_node *n = range_set_find(&b->space->mapped, ar.start);
+    const struct range_node *n = range_set_find(&s->mapped, ar.start);
     return n && n->end >= ar.end;
 }
 
 static int add_protect(struct batch *b, const struct as_op *op)
 {
     struct stub_process *sp = b->space->process;
-    int err = 0;
-    if ((op->perms ^ op->was) == ACCESS_WRITE && is_mapped(b, op->ar)) {
+    int err = park_release(sp, op->ar.start, op->ar.end);
+    if (err)
+        return err;
+    if ((op->perms ^ op->was) == ACCESS_WRITE && is_mapped(b->space, op->ar)) {
         if (b->n > 0 && op->ar.start < b->touched.end && b->touched.start < op->ar.end)
             err = batch_flush(b);
         if (err || guard_protect(sp, op, b->alone))
@@ -240,6 +259,7 @@ static int unmap_everything(struct ptrace_space *s)
     struct stub_process *sp = s->process;
     mapped_clear(&s->mapped);
     guard_clear(sp);
+    park_clear(sp);
     sp->page->ops[0] = (struct stub_op){.nr = SYS_munmap, .args = {0, STUB_CODE}};
     return stub_process_run(sp, 1);
 }
@@ -264,11 +284,40 @@ static int space_apply(struct address_space *as, const struct as_op *ops, size_t
     return err;
 }
 
+/* Unmaps all ranges that are closed, now that there is no room for more. */
+static int unpark(struct ptrace_space *s)
+{
+    struct batch b = {.space = s};
+    struct addr_range ar;
+    int err = 0;
+    while (!err && (ar = park_pop_closed(s->process)).end)
+        err = batch_add(&b,
+                        &(struct stub_op){.nr = SYS_munmap, .args = {ar.start, RANGE_LENGTH(ar)}});
+    return err ? err : batch_flush(&b);
+}
+
+static bool space_drop(struct address_space *as, const struct as_op *op)
+{
+    struct ptrace_space *s = container_of(as, struct ptrace_space, base);
+    const struct shown shown = {op->ar, op->file, op->offset, op->perms};
+    MUTEX_GUARD(&s->process->lock);
+    if (!is_mapped(s, op->ar))
+        return false;
+    if (park_is_full(s->process) && unpark(s)) /* the next apply will see what is wrong, too */
+        return false;
+    if (!park_close(s->process, &shown))
+        return false;
+    if (mapped_remove(&s->mapped, op->ar.start, op->ar.end)) {
+        /* The set says too much: it will be unmapped once more. */
+    }
+    return true;
+}
+
 static void space_clear(struct address_space *as)
 {
     struct ptrace_space *s = container_of(as, struct ptrace_space, base);
     MUTEX_GUARD(&s->process->lock);
-    if (s->mapped.count > 0)
+    if (s->mapped.count > 0 || s->process->park.ranges.count > 0)
         unmap_everything(s);
 }
 
@@ -282,6 +331,7 @@ static void space_release(struct address_space *as)
 
 static const struct address_space_ops space_ops = {
     .apply = space_apply,
+    .drop = space_drop,
     .clear = space_clear,
     .release = space_release,
 };

@@ -53,6 +53,7 @@ void stub_process_put(struct stub_process *sp)
     if (!ref_put(&sp->ref))
         return;
     guard_clear(sp);
+    park_clear(sp);
     mutex_destroy(&sp->lock);
     free(sp);
 }
@@ -82,6 +83,7 @@ static int stub_process_alloc(struct ptrace_platform *p, struct stub_process **o
     ref_init(&sp->ref);
     mutex_init(&sp->lock, LOCK_PLATFORM);
     range_set_init(&sp->guard.ranges);
+    range_set_init(&sp->park.ranges);
     list_init(&sp->threads);
     list_init(&sp->pool_link);
     sp->page = slot_page(p, sp->slot);

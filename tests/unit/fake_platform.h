@@ -11,6 +11,7 @@
 #include "base/compiler.h"
 #include "platform/platform.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@
 struct fake_platform {
     struct platform platform;
     size_t max_pages; /* mapped at once in one space; then -ENOMEM */
-    unsigned long applies, ops, exhausted;
+    unsigned long applies, ops, exhausted, drops;
     int spaces;
 };
 
@@ -123,6 +124,26 @@ static inline int fake_apply(struct address_space *as, const struct as_op *ops, 
     return 0;
 }
 
+/* Every other time. Checks that it is told what was shown, and drops the contents as it must. */
+static inline bool fake_drop(struct address_space *as, const struct as_op *op)
+{
+    struct fake_space *s = fake_space_of(as);
+    if (fake_platform_of(as)->drops++ % 2)
+        return false;
+    for (gva_t a = op->ar.start; a < op->ar.end; a += PAGE_SIZE) {
+        if (!s->shown[a >> PAGE_SHIFT])
+            return false;
+        if (s->shown[a >> PAGE_SHIFT] != (0x80 | op->perms) ||
+            memcmp(s->base + a, op->file->window + op->offset + (a - op->ar.start), PAGE_SIZE) != 0)
+            fake_die("drop of what was not shown");
+    }
+    fake_hide(s, op->ar.start, op->ar.end);
+    if (fallocate(op->file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)op->offset,
+                  (off_t)RANGE_LENGTH(op->ar)) < 0)
+        fake_die("punch");
+    return true;
+}
+
 static inline void fake_release(struct address_space *as)
 {
     struct fake_space *s = fake_space_of(as);
@@ -133,7 +154,7 @@ static inline void fake_release(struct address_space *as)
 }
 
 static const struct address_space_ops fake_space_ops = {
-    .apply = fake_apply, .clear = fake_clear, .release = fake_release};
+    .apply = fake_apply, .drop = fake_drop, .clear = fake_clear, .release = fake_release};
 
 static inline int fake_new_space(struct platform *p, struct address_space **out)
 {

@@ -343,6 +343,17 @@ static void step_decommit(struct rng *r)
     expect_page(fr.start / PAGE_SIZE);
 }
 
+static void step_put_emptied(struct rng *r)
+{
+    struct file_range fr;
+    if (!pick_used(r, 1 + rng_below(r, 4), &fr) || !memory_file_exclusive(mf, fr))
+        return;
+    memory_file_decommit(mf, fr);
+    memory_file_put_emptied(mf, fr);
+    for (uint64_t page = fr.start / PAGE_SIZE; page < fr.end / PAGE_SIZE; page++)
+        refs[page] = 0;
+}
+
 static void step_query(struct rng *r)
 {
     uint64_t page = rng_below(r, PAGES), end = page + 1 + rng_below(r, MIN(PAGES - page, 8ul));
@@ -371,6 +382,8 @@ START_TEST(random_against_model)
             step_count(&r, false);
         else if (kind == 17)
             step_decommit(&r);
+        else if (kind == 18)
+            step_put_emptied(&r);
         else
             step_query(&r);
         if (i % 500 == 0) {

@@ -107,6 +107,43 @@ static void map(struct model *m, unsigned page, unsigned n, uint64_t file_page, 
     }
 }
 
+/* Whether the platform drops what page shows; then the file has nothing there any more. */
+static bool drop(struct model *m, unsigned page)
+{
+    struct as_op op = map_op(page_address(page), 1, m->file_page[page], m->perms[page]);
+    if (!w.as->ops->drop || !w.as->ops->drop(w.as, &op))
+        return false;
+    const uint64_t *there = (uint64_t *)(void *)(w.file.window + op.offset);
+    for (size_t i = 0; i < PAGE_SIZE / sizeof(*there); i++)
+        ck_assert_uint_eq(there[i], 0);
+    m->perms[page] = 0;
+    return true;
+}
+
+/* As allocators do: the same page goes and comes. In between, it is not there, not even if the file
+ * has contents again. Returns how often the platform dropped it. */
+static int go_and_come(struct rng *rng, struct context *c, struct model *m, unsigned page)
+{
+    const access_t rw = ACCESS_READ | ACCESS_WRITE;
+    int dropped = 0;
+    if (m->perms[page] != rw)
+        map(m, page, 1, FIRST_FILE_PAGE + rng_below(rng, 20), rw);
+    for (int i = 0; i < 4; i++) {
+        bool did = drop(m, page);
+        dropped += did;
+        if (!did)
+            unmap(m, page, 1);
+        if (rng_below(rng, 2))
+            look_at(c, m, page);
+        if (rng_below(rng, 8) == 0)
+            return dropped;
+        map(m, page, 1, m->file_page[page], rw);
+        if (rng_below(rng, 2))
+            look_at(c, m, page);
+    }
+    return dropped;
+}
+
 static void random_step(struct rng *rng, struct context *c, struct model *m)
 {
     static const access_t rights[] = {ACCESS_READ, ACCESS_READ | ACCESS_WRITE,
@@ -134,6 +171,9 @@ static void random_step(struct rng *rng, struct context *c, struct model *m)
     case 5:
         look_at(c, m, page);
         break;
+    case 6:
+        go_and_come(rng, c, m, page);
+        break;
     default:
         protect(m, page, n, rights[rng_below(rng, rng_below(rng, 8) ? 2 : 5)]);
     }
@@ -147,6 +187,55 @@ START_TEST(model)
     struct model m = {0};
     for (int i = 0; i < STEPS; i++)
         random_step(&rng, c, &m);
+    c->ops->release(c);
+}
+END_TEST
+
+/* More pages go and come than the platform can keep in mind; and it does keep some. */
+START_TEST(many_go_and_come)
+{
+    put_code(program, sizeof(program));
+    struct rng rng = rng_seed("many");
+    struct context *c = new_context_in(w.as);
+    struct model m = {0};
+    int dropped = 0;
+    for (int i = 0; i < 40; i++) {
+        gva_t other = AREA + (gva_t)(PAGES + 2 * i) * PAGE_SIZE;
+        for (int k = 0; k < 4; k++) {
+            struct as_op op = map_op(other, 1, FIRST_FILE_PAGE, ACCESS_READ | ACCESS_WRITE);
+            ck_assert_int_eq(w.as->ops->apply(w.as, &op, 1), 0);
+            bool did = w.as->ops->drop && w.as->ops->drop(w.as, &op);
+            op.kind = AS_UNMAP;
+            if (!did)
+                ck_assert_int_eq(w.as->ops->apply(w.as, &op, 1), 0);
+        }
+        dropped += go_and_come(&rng, c, &m, (unsigned)i % PAGES);
+    }
+    ck_assert(!w.as->ops->drop || dropped > 10);
+    c->ops->release(c);
+}
+END_TEST
+
+/* What was dropped in a space is not there when another space has the process. */
+START_TEST(dropped_before_release)
+{
+    put_code(program, sizeof(program));
+    struct rng rng = rng_seed("release");
+    struct context *c = new_context_in(w.as);
+    struct model m = {0};
+    for (int i = 0; i < 20; i++)
+        go_and_come(&rng, c, &m, (unsigned)i % 3);
+    c->ops->release(c);
+    w.as->ops->release(w.as);
+    memset(w.file.window + FIRST_FILE_PAGE * PAGE_SIZE, 1, 20 * PAGE_SIZE);
+    ck_assert_int_eq(w.p->ops->new_address_space(w.p, &w.as), 0);
+    map_code_and_data(w.as);
+    c = new_context_in(w.as);
+    memset(&m, 0, sizeof(m));
+    for (unsigned page = 0; page < PAGES; page++) {
+        ck_assert(!may(c, &m, page, READ_AT));
+        go_and_come(&rng, c, &m, page);
+    }
     c->ops->release(c);
 }
 END_TEST
@@ -234,7 +323,7 @@ END_TEST
 int main(void)
 {
     const struct test_case cases[] = {
-        {"protection", {model, beside_a_writer}},
+        {"protection", {model, many_go_and_come, dropped_before_release, beside_a_writer}},
         {"host", {no_page}}, /* kvm finds out in another way */
     };
     int failed = run_suite("ptrace", cases, ARRAY_SIZE(cases));
