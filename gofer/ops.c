@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +30,9 @@ struct xattr_at_args {
     uint32_t flags;
 };
 
+#define RECORD_MAX 280                /* bytes of a record of getdents64, at most */
+#define BATCH_ROOM ((size_t)PATH_MAX) /* free for each name: a link's target, a small list */
+
 static int result(long r)
 {
     return r < 0 ? -errno : 0;
@@ -41,6 +45,11 @@ static int data(struct call *c, ssize_t r)
         return -errno;
     c->answer->reply.len = (uint32_t)r;
     return 0;
+}
+
+static void give(struct gofer_answer *a, int fd)
+{
+    a->fds[a->reply.nfds++] = fd;
 }
 
 /* ---- opening ---- */
@@ -96,7 +105,7 @@ static int lookup_more(struct call *c, const struct place *p)
         struct statx stx = a->reply.attr;
         int fd = open_regular(p, O_RDONLY, &stx);
         if (fd >= 0) {
-            a->fd = fd;
+            give(a, fd);
             a->reply.attr = stx;
         }
     }
@@ -115,23 +124,6 @@ static int op_lookup(struct call *c)
         err = lookup_more(c, &p);
     place_drop(&p);
     return err;
-}
-
-static int op_stats(struct call *c)
-{
-    const char *name = c->name[1], *end = name + c->rq->len[1];
-    struct gofer_stats_entry *out = (void *)c->answer->data;
-    uint32_t n = 0;
-    if (name == end || end[-1])
-        return -EINVAL;
-    for (; name < end; name += strlen(name) + 1, n++) {
-        struct place p = {.fd = c->node[0]->fd, .name = name};
-        if (!name_ok(name) || n == GOFER_STATS_MAX)
-            return -EINVAL;
-        out[n] = (struct gofer_stats_entry){0};
-        out[n].error = place_stat(&p, &out[n].attr);
-    }
-    return data(c, (ssize_t)(n * sizeof(*out)));
 }
 
 static int op_open_directory(struct call *c, const struct place *p)
@@ -162,7 +154,7 @@ static int op_open_file(struct call *c, const struct place *p, int flags)
     int fd = open_regular(p, flags, &a->reply.attr);
     if (fd < 0)
         return fd;
-    a->fd = fd;
+    give(a, fd);
     return 0;
 }
 
@@ -183,14 +175,158 @@ static int op_open(struct call *c)
 
 /* ---- reading ---- */
 
+/* Records of getdents64 from where fd is, as many as there is room for. Their bytes or -errno;
+ * *end: there are no more. */
+static ssize_t read_records(int fd, uint8_t *buf, size_t room, bool *end)
+{
+    size_t n = 0;
+    *end = false;
+    while (room - n >= RECORD_MAX) {
+        ssize_t r = getdents64(fd, buf + n, room - n);
+        if (r < 0)
+            return n ? (ssize_t)n : -errno;
+        *end = r == 0;
+        if (*end)
+            break;
+        n += (size_t)r;
+    }
+    return (ssize_t)n;
+}
+
+/* A directory that is no node yet, and becomes one if its list does not end here. */
+static int list_below(struct call *c)
+{
+    struct gofer_reply *r = &c->answer->reply;
+    struct place p;
+    bool end = false;
+    int fd = -1, err = place_find(c->node[0], c->name[0], &p);
+    if (!err) {
+        fd = open_beneath(p.fd, p.name, O_RDONLY | O_DIRECTORY, 0);
+        err = fd < 0 ? fd : stat_fd(fd, &r->attr);
+    }
+    place_drop(&p);
+    if (!err)
+        err = check_identity(c->rq, &r->attr);
+    ssize_t n = err ? err : read_records(fd, c->answer->data, c->room, &end);
+    err = n < 0 ? (int)n : data(c, n);
+    r->value = end;
+    if (!err && !end) {
+        r->node = node_add(c->server, fd, c->node[0], false);
+        return r->node ? 0 : -ENFILE;
+    }
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
 static int op_list(struct call *c)
 {
     int fd = c->node[0]->fd;
-    if (c->rq->flags & ~1u)
+    bool end;
+    if ((c->rq->flags & ~1u) || (*c->name[0] && !c->rq->flags) || c->room < RECORD_MAX)
         return -EINVAL;
+    if (*c->name[0])
+        return list_below(c);
     if ((c->rq->flags & 1) && lseek(fd, 0, SEEK_SET) < 0)
         return -errno;
-    return data(c, getdents64(fd, c->answer->data, c->room));
+    ssize_t n = read_records(fd, c->answer->data, c->room, &end);
+    c->answer->reply.value = n >= 0 && end;
+    return n < 0 ? (int)n : data(c, n);
+}
+
+/* ---- many names of one directory ---- */
+
+struct batch {
+    struct call *c;
+    int dir;
+    size_t used; /* of the answer's data */
+};
+
+/* Its list, if it fits in whole. False: it may in another answer. */
+static bool batch_directory(struct batch *b, const struct place *p, struct gofer_batch_entry *e,
+                            uint8_t *buf, size_t room)
+{
+    struct statx stx;
+    bool end = false;
+    if (!(b->c->rq->flags & GOFER_WANT_LIST))
+        return true;
+    int fd = open_beneath(p->fd, p->name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return true;
+    ssize_t n = stat_fd(fd, &stx) ? -1 : read_records(fd, buf, room, &end);
+    close(fd);
+    if (n >= 0 && end) {
+        e->attr = stx;
+        e->has |= GOFER_HAS_LIST;
+        e->len = (uint32_t)n;
+    }
+    return n < 0 || end || b->used < b->c->room / 2;
+}
+
+static void batch_file(struct batch *b, const struct place *p, struct gofer_batch_entry *e)
+{
+    struct statx stx = e->attr;
+    if (!(b->c->rq->flags & GOFER_WANT_FILE))
+        return;
+    int fd = open_regular(p, O_RDONLY, &stx);
+    if (fd < 0)
+        return;
+    give(b->c->answer, fd);
+    e->attr = stx;
+    e->has |= GOFER_HAS_FILE;
+}
+
+/* Whether there was room. */
+static bool batch_one(struct batch *b, const char *name)
+{
+    uint8_t *at = b->c->answer->data + b->used, *buf = at + sizeof(struct gofer_batch_entry);
+    struct gofer_batch_entry e = {0};
+    struct place p = {.fd = b->dir, .name = name};
+    if (b->c->room - b->used < sizeof(e) + BATCH_ROOM)
+        return false;
+    size_t room = b->c->room - b->used - sizeof(e);
+    e.error = place_stat(&p, &e.attr);
+    if (!e.error && S_ISREG(e.attr.stx_mode))
+        batch_file(b, &p, &e);
+    if (!e.error && S_ISDIR(e.attr.stx_mode) && !batch_directory(b, &p, &e, buf, room))
+        return false;
+    if (!e.error && S_ISLNK(e.attr.stx_mode))
+        e.len = (uint32_t)MAX(readlinkat(p.fd, p.name, (char *)buf, PATH_MAX - 1), 0);
+    size_t padded = (e.len + 7u) & ~(size_t)7;
+    memset(buf + e.len, 0, padded - e.len);
+    memcpy(at, &e, sizeof(e));
+    b->used += sizeof(e) + padded;
+    return true;
+}
+
+static int check_names(const char *names, size_t len)
+{
+    unsigned n = 0;
+    if (!len || names[len - 1])
+        return -EINVAL;
+    for (const char *name = names; name < names + len; name += strlen(name) + 1) {
+        if (!name_ok(name) || ++n > GOFER_BATCH_MAX)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static int op_batch(struct call *c)
+{
+    const char *name = c->name[1], *end = name + c->rq->len[1];
+    struct batch b = {.c = c, .dir = c->node[0]->fd};
+    int err = check_names(name, c->rq->len[1]);
+    if (err || (c->rq->flags & ~(GOFER_WANT_FILE | GOFER_WANT_LIST)))
+        return -EINVAL;
+    if (*c->name[0])
+        b.dir = open_beneath(c->node[0]->fd, c->name[0], O_PATH | O_DIRECTORY, 0);
+    if (b.dir < 0)
+        return b.dir;
+    while (name < end && batch_one(&b, name))
+        name += strlen(name) + 1;
+    if (*c->name[0])
+        close(b.dir);
+    return data(c, (ssize_t)b.used);
 }
 
 static int op_readlink(struct call *c)
@@ -271,7 +407,7 @@ static int op_create(struct call *c)
         unlinkat(dir, c->name[0], 0);
         return err;
     }
-    a->fd = fd;
+    give(a, fd);
     return 0;
 }
 
@@ -292,7 +428,7 @@ static int op_tmpfile(struct call *c)
     if (err)
         close(fd);
     else
-        a->fd = fd;
+        give(a, fd);
     return err;
 }
 
@@ -540,9 +676,9 @@ static int op_removexattr(struct call *c)
 
 const struct op gofer_ops[GOFER_OPS] = {
     [GOFER_LOOKUP] = {op_lookup, {NAME_PLACE}, 1, .single = true},
-    [GOFER_STATS] = {op_stats, {NAME_NONE, NAME_BYTES}, 1, .changes = false},
+    [GOFER_BATCH] = {op_batch, {NAME_PLACE, NAME_BYTES}, 1, .changes = false},
     [GOFER_OPEN] = {op_open, {NAME_PLACE}, 1, .single = true},
-    [GOFER_LIST] = {op_list, {NAME_NONE}, 1, .changes = false},
+    [GOFER_LIST] = {op_list, {NAME_PLACE}, 1, .changes = false},
     [GOFER_READLINK] = {op_readlink, {NAME_PATH}, 1, .single = true},
     [GOFER_CREATE] = {op_create, {NAME_ONE}, 1, .changes = true},
     [GOFER_TMPFILE] = {op_tmpfile, {NAME_NONE}, 1, .changes = true},

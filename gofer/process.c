@@ -59,23 +59,25 @@ static bool reply(int socket, struct gofer_answer *a)
 {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {0};
+        char space[CMSG_SPACE(sizeof(a->fds))];
+    } control;
+    size_t size = a->reply.nfds * sizeof(int);
     struct iovec iov[2] = {{&a->reply, sizeof(a->reply)}, {a->data, a->reply.len}};
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
-    if (a->fd >= 0) {
+    if (size) {
+        memset(&control, 0, CMSG_SPACE(size));
         m.msg_control = &control;
-        m.msg_controllen = sizeof(control);
+        m.msg_controllen = CMSG_SPACE(size);
         control.header = (struct cmsghdr){
-            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(&control.header), &a->fd, sizeof(int));
+            .cmsg_len = CMSG_LEN(size), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.header), a->fds, size);
     }
     ssize_t n;
     do
         n = sendmsg(socket, &m, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
-    if (a->fd >= 0)
-        close(a->fd);
+    for (uint32_t k = 0; k < a->reply.nfds; k++)
+        close(a->fds[k]);
     return n >= 0;
 }
 

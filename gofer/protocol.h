@@ -3,13 +3,16 @@
  *
  * A channel is a SOCK_SEQPACKET socket. One message is one request: the header and then two byte
  * strings, name[0] and name[1], of len[0] and len[1] bytes. It gets one reply: the header, and
- * `len` bytes of data; with it comes at most one descriptor, and that is always a regular file's.
- * A channel carries one request at a time.
+ * `len` bytes of data; with it come nfds descriptors, always of regular files: at most one, but for
+ * GOFER_BATCH. A channel carries one request at a time.
  *
  * Directories are named by numbers that the gofer gave out (nodes). 1, 2, 3... are the exported
  * roots, in the order of the exports; they are never closed. A path is relative to a node: names
  * with single slashes between them, none of them "." or "..", the whole shorter than PATH_MAX, its
  * NUL included in len. "" is the node itself. No symbolic link is followed anywhere.
+ *
+ * A directory is listed in records of getdents64. The first GOFER_LIST of one that is no node makes
+ * it one, if there is more to come.
  *
  * `dev` and `ino`, where ino is not 0, say what the request means: if the path leads to something
  * else by now, the answer is -ESTALE.
@@ -20,19 +23,19 @@
 #include <linux/stat.h>
 #include <stdint.h>
 
-#define GOFER_VERSION 1
+#define GOFER_VERSION 2
 #define GOFER_DATA_MAX                                                                             \
     (66u << 10) /* of a request or reply: an attribute of 64 KiB, and its name                     \
                  */
 #define GOFER_CLOSE_MAX 8
-#define GOFER_STATS_MAX 32
+#define GOFER_BATCH_MAX 64 /* names, and descriptors */
 #define GOFER_XATTR_MAX (64u << 10)
 
 enum gofer_op {
     GOFER_LOOKUP,      /* path; flags: GOFER_WANT_*: attr, node, descriptor, target of a link */
-    GOFER_STATS,       /* data name[1]: names with NULs; for each an int32_t error and a statx */
+    GOFER_BATCH,       /* path of a directory, names with NULs; flags: GOFER_WANT_FILE, _LIST */
     GOFER_OPEN,        /* path; flags O_RDONLY, O_RDWR: a regular file. O_DIRECTORY: a node */
-    GOFER_LIST,        /* node; flags 1: from the start. Records of getdents64; none: the end */
+    GOFER_LIST,        /* path; flags 1: from the start. Records; value 1: up to the end */
     GOFER_READLINK,    /* path: the target */
     GOFER_CREATE,      /* node, name; mode, uid, gid: a new regular file, open for both */
     GOFER_TMPFILE,     /* node; mode, uid, gid: the same without a name, and its node */
@@ -54,6 +57,7 @@ enum gofer_op {
 
 #define GOFER_WANT_NODE 1u /* of a directory */
 #define GOFER_WANT_FILE 2u /* a descriptor for reading, of a regular file */
+#define GOFER_WANT_LIST 4u /* the records of a directory */
 
 #define GOFER_SET_MODE 1u
 #define GOFER_SET_UID 2u
@@ -91,10 +95,19 @@ struct gofer_reply {
     struct statx attr;
 };
 
-struct gofer_stats_entry {
+/*
+ * The answer to GOFER_BATCH: one of these for each name, in order, and `len` bytes after it, padded
+ * to 8: of a link its target; of a directory, if wanted, all its records (GOFER_HAS_LIST). If there
+ * is no room for more, the rest of the names is missing. Descriptors come in the order of the
+ * entries that say GOFER_HAS_FILE.
+ */
+struct gofer_batch_entry {
     int32_t error;
-    uint32_t reserved;
+    uint32_t len;
+    uint32_t has, reserved;
     struct statx attr;
 };
+#define GOFER_HAS_FILE 1u
+#define GOFER_HAS_LIST 2u
 
 #endif

@@ -91,7 +91,6 @@ void gofer_server_answer(struct gofer_server *s, const void *message, size_t n,
 {
     struct gofer_request rq;
     a->reply = (struct gofer_reply){.version = GOFER_VERSION, .error = -EPROTO};
-    a->fd = -1;
     if (n < sizeof(rq))
         return;
     memcpy(&rq, message, sizeof(rq));
@@ -112,5 +111,4 @@ void gofer_server_answer(struct gofer_server *s, const void *message, size_t n,
     a->reply.error = err;
     if (err)
         a->reply.len = 0;
-    a->reply.nfds = a->fd >= 0;
 }

@@ -18,7 +18,7 @@ void gofer_server_destroy(struct gofer_server *s);
 struct gofer_answer {
     struct gofer_reply reply;
     uint8_t data[GOFER_DATA_MAX];
-    int fd; /* goes with it, or -1; the caller closes it */
+    int fds[GOFER_BATCH_MAX]; /* reply.nfds of them go with it; the caller closes them */
 };
 
 /*

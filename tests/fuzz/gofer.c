@@ -80,20 +80,39 @@ static bool same(const struct stat *a, const char *path)
            a->st_mtim.tv_nsec == b.st_mtim.tv_nsec && a->st_ctim.tv_nsec == b.st_ctim.tv_nsec;
 }
 
+/* Whole entries, as many of them with a descriptor as there are descriptors. */
+static void check_batch(const struct world *w, const struct gofer_answer *a)
+{
+    struct gofer_batch_entry e;
+    uint32_t files = 0;
+    for (size_t at = 0; at < a->reply.len;) {
+        require(a->reply.len - at >= sizeof(e));
+        memcpy(&e, a->data + at, sizeof(e));
+        at += sizeof(e) + ((e.len + 7u) & ~7u);
+        require(at <= a->reply.len && e.error <= 0 && e.attr.stx_ino != w->secret.st_ino);
+        require(!e.has || e.has == (S_ISDIR(e.attr.stx_mode) ? GOFER_HAS_LIST : GOFER_HAS_FILE));
+        files += e.has == GOFER_HAS_FILE;
+    }
+    require(files == a->reply.nfds);
+}
+
 static void check_answer(const struct world *w, struct gofer_answer *a)
 {
     struct stat st;
     const struct gofer_reply *r = &a->reply;
     require(r->version == GOFER_VERSION && r->error <= 0 && r->error > -4096);
-    require(r->len <= GOFER_DATA_MAX && r->nfds == (a->fd >= 0));
-    require(!r->error || (!r->len && a->fd < 0));
+    require(r->len <= GOFER_DATA_MAX && r->nfds <= (r->op == GOFER_BATCH ? GOFER_BATCH_MAX : 1));
+    require(!r->error || (!r->len && !r->nfds));
     if (r->attr.stx_ino)
         require(r->attr.stx_ino != w->secret.st_ino);
-    if (a->fd < 0)
-        return;
-    require(fstat(a->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino != w->secret.st_ino);
-    require(st.st_ino != w->file.st_ino || (fcntl(a->fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
-    close(a->fd);
+    if (r->op == GOFER_BATCH && !r->error)
+        check_batch(w, a);
+    for (uint32_t k = 0; k < r->nfds; k++) {
+        int fd = a->fds[k];
+        require(fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino != w->secret.st_ino);
+        require(st.st_ino != w->file.st_ino || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
+        close(fd);
+    }
 }
 
 static void plausible(uint8_t *message, size_t n)
@@ -112,6 +131,8 @@ static void plausible(uint8_t *message, size_t n)
     rq.nclose %= 3;
     rq.reserved = 0;
     rq.ino = rq.seq & 64 ? rq.ino : 0;
+    if (rq.seq & 16)
+        rq.size = GOFER_DATA_MAX;
     rq.len[0] = (uint32_t)(rest ? rq.len[0] % (rest + 1) : 0);
     rq.len[1] = (uint32_t)rest - rq.len[0];
     if (rq.len[0] && rq.seq % 8)

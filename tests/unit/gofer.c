@@ -82,9 +82,9 @@ static int ask_bytes(struct gofer_request rq, const void *name0, size_t n0, cons
     memcpy(message + sizeof(rq), name0, n0);
     memcpy(message + sizeof(rq) + n0, name1, n1);
     gofer_server_answer(server, message, sizeof(rq) + n0 + n1, &answer);
-    ck_assert_uint_eq(answer.reply.nfds, answer.fd >= 0);
+    ck_assert_uint_le(answer.reply.nfds, answer.reply.op == GOFER_BATCH ? GOFER_BATCH_MAX : 1);
     if (answer.reply.error)
-        ck_assert_int_lt(answer.fd, 0);
+        ck_assert_uint_eq(answer.reply.nfds, 0);
     return answer.reply.error;
 }
 
@@ -101,8 +101,8 @@ static int lookup(uint32_t node, const char *path)
 
 static void drop_fd(void)
 {
-    ck_assert_int_ge(answer.fd, 0);
-    close(answer.fd);
+    ck_assert_uint_eq(answer.reply.nfds, 1);
+    close(answer.fds[0]);
 }
 
 START_TEST(test_headers)
@@ -221,7 +221,7 @@ START_TEST(test_special_files)
     rq = request(GOFER_LOOKUP, RW);
     rq.flags = GOFER_WANT_FILE | GOFER_WANT_NODE;
     ck_assert_int_eq(ask(rq, "p", NULL), 0);
-    ck_assert_int_lt(answer.fd, 0);
+    ck_assert_uint_eq(answer.reply.nfds, 0);
     rq = request(GOFER_MAKE, RW);
     static const uint32_t refused[] = {S_IFCHR | 0666, S_IFBLK | 0666, S_IFREG | 0666, 0, 0xf1ff};
     for (size_t k = 0; k < ARRAY_SIZE(refused); k++) {
@@ -236,7 +236,7 @@ START_TEST(test_open_flags)
 {
     struct gofer_request rq = request(GOFER_OPEN, RW);
     ck_assert_int_eq(ask(rq, "f", NULL), 0);
-    ck_assert_int_eq(fcntl(answer.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    ck_assert_int_eq(fcntl(answer.fds[0], F_GETFL) & O_ACCMODE, O_RDONLY);
     drop_fd();
     static const int bad[] = {
         O_WRONLY, O_PATH, O_CREAT | O_RDWR, O_TRUNC | O_RDWR, O_TMPFILE, O_DIRECTORY | O_RDWR, -1};
@@ -346,8 +346,8 @@ START_TEST(test_one_file)
     uint32_t again = answer.reply.node;
     ck_assert_uint_ne(again, 0);
     ck_assert_int_eq(lookup(again, "d"), -EPERM);
-    ck_assert_int_eq(ask(request(GOFER_LIST, again), NULL, NULL), -EPERM);
-    ck_assert_int_eq(ask(request(GOFER_STATS, ONE), NULL, "d"), -EPERM);
+    ck_assert_int_eq(ask(request(GOFER_LIST, again), "", NULL), -EPERM);
+    ck_assert_int_eq(ask(request(GOFER_BATCH, ONE), "", "d"), -EPERM);
     ck_assert_int_eq(ask(request(GOFER_UNLINK, ONE), "f", NULL), -EPERM);
     ck_assert_int_eq(ask(request(GOFER_CREATE, ONE), "new", NULL), -EPERM);
     ck_assert_int_eq(ask(request(GOFER_RENAME, ONE), "f", "g"), -EPERM);
@@ -402,23 +402,94 @@ START_TEST(test_identity)
 }
 END_TEST
 
-START_TEST(test_data)
+/* Of the last GOFER_BATCH: the entry of that place, and what is behind it. */
+static struct gofer_batch_entry entry(unsigned k, const char **data)
 {
-    struct gofer_request rq = request(GOFER_STATS, RW);
-    ck_assert_int_eq(ask_bytes(rq, "", 0, "f\0none\0d", 9), 0);
-    const struct gofer_stats_entry *e = (const void *)answer.data;
-    ck_assert_uint_eq(answer.reply.len, 3 * sizeof(*e));
-    ck_assert_int_eq(e[0].error, 0);
-    ck_assert_int_eq(e[1].error, -ENOENT);
-    ck_assert(S_ISDIR(e[2].attr.stx_mode));
-    ck_assert_int_eq(ask_bytes(rq, "", 0, "f\0../out\0", 9), -EINVAL);
-    ck_assert_int_eq(ask_bytes(rq, "", 0, "f", 1), -EINVAL);
-    ck_assert_int_eq(ask_bytes(rq, "", 0, "", 0), -EINVAL);
-    char many[2 * (GOFER_STATS_MAX + 1)];
+    struct gofer_batch_entry e;
+    size_t at = 0;
+    for (;; k--) {
+        ck_assert_uint_le(at + sizeof(e), answer.reply.len);
+        memcpy(&e, answer.data + at, sizeof(e));
+        *data = (const char *)answer.data + at + sizeof(e);
+        at += sizeof(e) + ((e.len + 7u) & ~7u);
+        ck_assert_uint_le(at, answer.reply.len);
+        if (!k)
+            break;
+    }
+    return e;
+}
+
+START_TEST(test_batch)
+{
+    struct gofer_request rq = request(GOFER_BATCH, RW);
+    struct gofer_batch_entry e;
+    const char *data;
+    rq.size = GOFER_DATA_MAX;
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "f\0none\0d\0l\0p", 13), 0);
+    ck_assert_uint_eq(answer.reply.nfds, 0);
+    e = entry(0, &data);
+    ck_assert(!e.error && !e.len && !e.has && S_ISREG(e.attr.stx_mode));
+    ck_assert_int_eq(entry(1, &data).error, -ENOENT);
+    e = entry(2, &data);
+    ck_assert(!e.error && !e.len && S_ISDIR(e.attr.stx_mode));
+    e = entry(3, &data);
+    ck_assert(S_ISLNK(e.attr.stx_mode) && e.len > 0);
+    ck_assert(S_ISFIFO(entry(4, &data).attr.stx_mode));
+    rq.flags = GOFER_WANT_FILE | GOFER_WANT_LIST;
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "f\0l\0p\0d", 8), 0);
+    ck_assert_uint_eq(entry(0, &data).has, GOFER_HAS_FILE);
+    drop_fd();
+    ck_assert_uint_eq(entry(1, &data).has, 0);
+    ck_assert_uint_eq(entry(2, &data).has, 0);
+    e = entry(3, &data);
+    ck_assert_uint_eq(e.has, GOFER_HAS_LIST);
+    ck_assert_uint_gt(e.len, 0);
+    ck_assert_int_eq(ask_bytes(rq, "d", 2, "g", 2), 0);
+    drop_fd();
+    ck_assert_int_eq(ask_bytes(rq, "l", 2, "g", 2), -ENOTDIR);
+    ck_assert_int_eq(ask_bytes(rq, "none", 5, "g", 2), -ENOENT);
+    ck_assert_int_eq(ask_bytes(rq, "..", 3, "g", 2), -EINVAL);
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "f\0../out\0", 9), -EINVAL);
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "f", 1), -EINVAL);
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "", 0), -EINVAL);
+    rq.flags = GOFER_WANT_NODE;
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "f", 2), -EINVAL);
+}
+END_TEST
+
+START_TEST(test_batch_bounds)
+{
+    struct gofer_request rq = request(GOFER_BATCH, RW);
+    char many[2 * (GOFER_BATCH_MAX + 1)];
+    const char *data;
     for (size_t k = 0; k < sizeof(many); k++)
         many[k] = k % 2 ? 0 : 'f';
-    ck_assert_int_eq(ask_bytes(rq, "", 0, many, sizeof(many) - 2), 0);
-    ck_assert_int_eq(ask_bytes(rq, "", 0, many, sizeof(many)), -EINVAL);
+    rq.size = UINT32_MAX;
+    rq.flags = GOFER_WANT_FILE;
+    ck_assert_int_eq(ask_bytes(rq, "", 1, many, sizeof(many)), -EINVAL);
+    ck_assert_int_eq(ask_bytes(rq, "", 1, many, sizeof(many) - 2), 0);
+    ck_assert_uint_eq(answer.reply.nfds, GOFER_BATCH_MAX);
+    for (unsigned k = 0; k < GOFER_BATCH_MAX; k++) {
+        ck_assert_uint_eq(entry(k, &data).has, GOFER_HAS_FILE);
+        close(answer.fds[k]);
+    }
+    /* Fewer names than were asked for, where there is no room; never a piece of one. */
+    rq.size = 6000;
+    ck_assert_int_eq(ask_bytes(rq, "", 1, many, sizeof(many) - 2), 0);
+    ck_assert_uint_gt(answer.reply.nfds, 0);
+    ck_assert_uint_lt(answer.reply.nfds, GOFER_BATCH_MAX);
+    ck_assert_uint_eq(answer.reply.len, answer.reply.nfds * sizeof(struct gofer_batch_entry));
+    for (unsigned k = 0; k < answer.reply.nfds; k++)
+        close(answer.fds[k]);
+    rq.size = 100;
+    ck_assert_int_eq(ask_bytes(rq, "", 1, "f", 2), 0);
+    ck_assert_uint_eq(answer.reply.len, 0);
+}
+END_TEST
+
+START_TEST(test_data)
+{
+    struct gofer_request rq;
     /* The answer has no more bytes than were asked for. */
     rq = request(GOFER_LOOKUP, RW);
     rq.size = 3;
@@ -430,11 +501,52 @@ START_TEST(test_data)
     rq = request(GOFER_LIST, answer.reply.node);
     rq.size = UINT32_MAX;
     rq.flags = 1;
-    ck_assert_int_eq(ask(rq, NULL, NULL), 0);
+    ck_assert_int_eq(ask(rq, "", NULL), 0);
     ck_assert_uint_le(answer.reply.len, GOFER_DATA_MAX);
+    ck_assert_uint_eq(answer.reply.value, 1);
     rq.flags = 2;
-    ck_assert_int_eq(ask(rq, NULL, NULL), -EINVAL);
+    ck_assert_int_eq(ask(rq, "", NULL), -EINVAL);
     ck_assert_int_eq(ask_bytes(request(GOFER_SETXATTR, RW), "f", 2, "user.x", 6), -EINVAL);
+}
+END_TEST
+
+/* A directory that does not fit into one answer becomes a node. */
+START_TEST(test_long_list)
+{
+    char name[300];
+    unsigned records = 0;
+    ck_assert_int_eq(mkdir("rw/many", 0755), 0);
+    for (int k = 0; k < 40; k++) {
+        snprintf(name, sizeof(name), "rw/many/%0200d", k);
+        ck_assert_int_eq(mknod(name, S_IFREG | 0644, 0), 0);
+    }
+    struct gofer_request rq = request(GOFER_LIST, RW);
+    rq.flags = 1;
+    rq.size = 1000;
+    size_t before = gofer_server_nodes(server);
+    ck_assert_int_eq(ask(rq, "many", NULL), 0);
+    uint32_t node = answer.reply.node;
+    ck_assert_uint_ne(node, 0);
+    ck_assert_uint_eq(answer.reply.value, 0);
+    for (;;) {
+        for (size_t at = 0; at < answer.reply.len; records++)
+            at += ((const struct dirent64 *)(answer.data + at))->d_reclen;
+        if (answer.reply.value)
+            break;
+        rq = request(GOFER_LIST, node);
+        rq.size = 1000;
+        ck_assert_int_eq(ask(rq, "", NULL), 0);
+    }
+    ck_assert_uint_eq(records, 42);
+    rq = request(GOFER_LIST, RW);
+    ck_assert_int_eq(ask(rq, "many", NULL), -EINVAL); /* to go on where nothing began */
+    rq.flags = 1;
+    rq.size = 65536;
+    ck_assert_int_eq(ask(rq, "many", NULL), 0);
+    ck_assert(answer.reply.value == 1 && !answer.reply.node);
+    ck_assert_int_eq(ask(rq, "f", NULL), -ENOTDIR);
+    ck_assert_int_eq(ask(rq, "l", NULL), -ENOTDIR);
+    ck_assert_uint_eq(gofer_server_nodes(server), before + 1);
 }
 END_TEST
 
@@ -579,7 +691,9 @@ static void lie_records(struct gofer_reply *r, struct iovec *d, UNUSED int *f, U
 START_TEST(test_records)
 {
     pthread_t thread;
-    static char buf[65536];
+    static char buf[GOFER_DATA_MAX];
+    struct door_list list = {.buf = buf};
+    struct door_at at = {.node = 1, .path = ""};
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, liar), 0);
     struct gofer_link link = {.nchannels = 1, .nprimary = 1, .channels = {liar[0]}};
     lie = lie_records;
@@ -587,7 +701,68 @@ START_TEST(test_records)
     ck_assert_int_eq(pthread_create(&thread, NULL, answer_falsely, NULL), 0);
     struct door door = {.gofer = client, .root = 1};
     for (int k = 0; k < 8; k++)
-        ck_assert_int_eq(door_list(&door, 1, true, buf, sizeof(buf)), -EIO);
+        ck_assert_int_eq(door_list(&door, at, true, &list), -EIO);
+    gofer_client_destroy(client);
+    pthread_join(thread, NULL);
+    close(liar[1]);
+}
+END_TEST
+
+#define BATCH_LIES 7
+
+/* Two good entries, but for one thing. */
+static void lie_batch(struct gofer_reply *r, struct iovec *d, int *fds, int *n)
+{
+    static unsigned turn;
+    struct gofer_batch_entry *e = d[1].iov_base;
+    memset(e, 0, 3 * sizeof(*e));
+    e[0].attr.stx_mode = S_IFREG | 0644;
+    e[1].attr.stx_mode = S_IFDIR | 0755;
+    r->len = 2 * sizeof(*e);
+    switch (turn++ % BATCH_LIES) {
+    case 0:
+        e[1].error = 1;
+        break;
+    case 1:
+        e[1].len = 8;
+        break;
+    case 2:
+        e[1].len = UINT32_MAX;
+        break;
+    case 3:
+        r->len = 3 * sizeof(*e);
+        break;
+    case 4:
+        r->len -= 8;
+        break;
+    case 5: /* a list of a file */
+        e[0].has = GOFER_HAS_LIST;
+        break;
+    default: /* for neither */
+        fds[(*n)++] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        r->nfds = 1;
+    }
+    d[1].iov_len = r->len;
+}
+
+START_TEST(test_lying_batch)
+{
+    pthread_t thread;
+    static char buf[GOFER_DATA_MAX];
+    struct door_found found[2];
+    struct door_names names = {"a\0b", 4, 2};
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, liar), 0);
+    struct gofer_link link = {.nchannels = 1, .nprimary = 1, .channels = {liar[0]}};
+    lie = lie_batch;
+    ck_assert_int_eq(gofer_client_create(&link, count_lost, NULL, &client), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, answer_falsely, NULL), 0);
+    struct door door = {.gofer = client, .root = 1};
+    int before = count_fds();
+    for (int k = 0; k < BATCH_LIES; k++)
+        ck_assert_int_eq(
+            door_batch(&door, (struct door_at){1, "", 0, 0}, names, GOFER_WANT_FILE, buf, found),
+            -EIO);
+    ck_assert_int_eq(count_fds(), before);
     gofer_client_destroy(client);
     pthread_join(thread, NULL);
     close(liar[1]);
@@ -610,11 +785,15 @@ int main(void)
     tcase_add_test(tc, test_one_file);
     tcase_add_test(tc, test_nameless);
     tcase_add_test(tc, test_identity);
+    tcase_add_test(tc, test_batch);
+    tcase_add_test(tc, test_batch_bounds);
+    tcase_add_test(tc, test_long_list);
     tcase_add_test(tc, test_data);
     suite_add_tcase(s, tc);
     tc = tcase_create("a lying gofer");
     tcase_add_test(tc, test_liar);
     tcase_add_test(tc, test_records);
+    tcase_add_test(tc, test_lying_batch);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

@@ -149,8 +149,14 @@ static int send_request(const struct channel *ch, struct gofer_msg *m)
     return n < 0 ? -EIO : 0;
 }
 
-/* The descriptor that came is in m->fd; any other is too many. */
-static int take_descriptors(struct msghdr *h, struct gofer_msg *m)
+/* How many may come. */
+static unsigned fds_max(const struct gofer_msg *m)
+{
+    return m->fds ? GOFER_BATCH_MAX : m->wants_fd;
+}
+
+/* The descriptors that came are in fds; any more are too many. */
+static int take_descriptors(struct msghdr *h, struct gofer_msg *m, int *fds)
 {
     int err = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
@@ -160,8 +166,8 @@ static int take_descriptors(struct msghdr *h, struct gofer_msg *m)
         for (size_t k = 0; k < n; k++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + k * sizeof(int), sizeof(int));
-            if (m->fd < 0) {
-                m->fd = fd;
+            if (m->nfds < fds_max(m)) {
+                fds[m->nfds++] = fd;
             } else {
                 close(fd);
                 err = -EIO;
@@ -172,66 +178,71 @@ static int take_descriptors(struct msghdr *h, struct gofer_msg *m)
 }
 
 /* A directory's descriptor would be a way out of the exports: none gets past here. */
-static int check_descriptor(const struct gofer_msg *m, bool dropped)
+static int check_descriptors(const struct gofer_msg *m, const int *fds, bool dropped)
 {
     struct stat st;
-    if (m->reply.nfds != (m->fd >= 0 || dropped))
+    if (dropped ? m->reply.nfds <= m->nfds : m->reply.nfds != m->nfds)
         return -EIO;
-    if (m->fd < 0)
-        return 0;
-    return m->wants_fd && fstat(m->fd, &st) == 0 && S_ISREG(st.st_mode) ? 0 : -EIO;
+    for (unsigned k = 0; k < m->nfds; k++) {
+        if (fstat(fds[k], &st) || !S_ISREG(st.st_mode))
+            return -EIO;
+    }
+    return m->reply.nfds > fds_max(m) ? -EIO : 0;
 }
 
-static int check_reply(const struct gofer_msg *m, size_t n, bool dropped)
+static int check_reply(const struct gofer_msg *m, const int *fds, size_t n, bool dropped)
 {
     const struct gofer_reply *r = &m->reply;
     if (n < sizeof(*r) || r->version != GOFER_VERSION || r->op != m->rq.op || r->seq != m->rq.seq ||
         r->error > 0 || r->error < -4095 || r->len != n - sizeof(*r) || r->len > m->rq.size)
         return -EIO;
-    return check_descriptor(m, dropped);
+    return check_descriptors(m, fds, dropped);
 }
 
-static int receive_reply(const struct channel *ch, struct gofer_msg *m)
+static int receive_reply(const struct channel *ch, struct gofer_msg *m, int *fds)
 {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(2 * sizeof(int))];
+        char space[CMSG_SPACE((GOFER_BATCH_MAX + 2) * sizeof(int))];
     } control;
     struct iovec iov[2] = {{&m->reply, sizeof(m->reply)}, {m->data, m->rq.size}};
     struct msghdr h = {.msg_iov = iov,
                        .msg_iovlen = 2,
                        .msg_control = &control,
-                       .msg_controllen = sizeof(control)};
+                       .msg_controllen = CMSG_SPACE((fds_max(m) + 2) * sizeof(int))};
     ssize_t n;
     do
         n = recvmsg(ch->fd, &h, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     if (n <= 0)
         return -EIO;
-    int err = take_descriptors(&h, m);
+    int err = take_descriptors(&h, m, fds);
     /* With our table of descriptors full, the host drops what came. */
-    bool dropped = (h.msg_flags & MSG_CTRUNC) && m->fd < 0;
-    if (err || (h.msg_flags & MSG_TRUNC) || ((h.msg_flags & MSG_CTRUNC) && !dropped))
+    bool dropped = h.msg_flags & MSG_CTRUNC;
+    if (err || (h.msg_flags & MSG_TRUNC))
         return -EIO;
-    return check_reply(m, (size_t)n, dropped);
+    return check_reply(m, fds, (size_t)n, dropped);
 }
 
 int gofer_call(struct gofer_client *gc, struct gofer_msg *m)
 {
+    int *fds = m->fds ? m->fds : &m->fd;
     m->fd = -1;
+    m->nfds = 0;
     struct channel *ch = channel_get(gc, &m->rq);
     m->rq.version = GOFER_VERSION;
     m->rq.seq = ++ch->seq;
     int err = send_request(ch, m);
     if (!err)
-        err = receive_reply(ch, m);
+        err = receive_reply(ch, m, fds);
     channel_put(gc, ch);
     if (!err)
         err = m->reply.error;
     else
         gc->lost(gc->arg);
-    if (err && m->fd >= 0) {
-        close(m->fd);
+    if (err) {
+        while (m->nfds)
+            close(fds[--m->nfds]);
         m->fd = -1;
     }
     return err;

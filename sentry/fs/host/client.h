@@ -22,8 +22,10 @@ struct gofer_msg {
     const void *name[2];     /* rq.len bytes each */
     void *data;              /* where at most rq.size bytes of the answer go */
     bool wants_fd;           /* a descriptor may come; others are an error of the gofer's */
+    int *fds;                /* GOFER_BATCH: where so many go; the array has GOFER_BATCH_MAX */
     struct gofer_reply reply;
-    int fd; /* that came, of a regular file; the caller's. -1: none */
+    int fd;        /* that came, of a regular file; the caller's. -1: none */
+    unsigned nfds; /* in fds; fewer than the reply tells of if the table of descriptors is full */
 };
 /*
  * reply.error, or -EIO. Waits for the gofer, as a call of the host would; any thread. Called with

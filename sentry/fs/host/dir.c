@@ -10,14 +10,25 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define CACHED_ENTRIES_MAX 65536u /* larger listings are read anew for each open directory */
-#define LIST_BYTES (64u << 10)
-
 /* ---- lookup ---- */
+
+/* Without opening the directory, where names stay what they are. */
+static int find_by_way(struct inode *dir, const char *name, unsigned want, struct door_found *out)
+{
+    struct host_way w;
+    int err = host_way(dir, name, &w);
+    if (err)
+        return err;
+    err = door_lookup(&host_super(dir->sb)->door, w.at, want, out);
+    host_way_end(&w);
+    return err;
+}
 
 static int find(struct inode *dir, const char *name, unsigned want, struct door_found *out)
 {
     struct host_slot *s;
+    if (host_super(dir->sb)->may_ask_ahead)
+        return find_by_way(dir, name, want, out);
     int err = host_slot_get(dir, SLOT_READ, &s);
     if (err)
         return err;
@@ -57,12 +68,61 @@ static int found(struct inode *dir, const char *name, const struct door_found *f
     return err;
 }
 
+/* What the gofer told of i when it was asked for another. */
+static void keep_entry(struct inode *i, struct host_entry *e)
+{
+    struct host_super *hs = host_super(i->sb);
+    struct host_node *n = host_node(i);
+    struct host_slot *s;
+    if (e->fd >= 0) {
+        host_slot_install(i, SLOT_READ, e->fd, &s);
+        mutex_lock(&hs->lock);
+        s->ahead = true;
+        hs->unused_ahead++;
+        mutex_unlock(&hs->lock);
+        host_slot_put(i, s);
+        e->fd = -1;
+    }
+    mutex_lock(&n->list_lock);
+    if (!n->listing) {
+        n->listing = e->listing;
+        e->listing = NULL;
+    }
+    if (!n->target) {
+        n->target = e->target;
+        e->target = NULL;
+    }
+    mutex_unlock(&n->list_lock);
+}
+
+/* As host_ahead_lookup. */
+static int lookup_ahead(struct inode *dir, struct dentry *d)
+{
+    struct host_entry e;
+    struct inode *i;
+    if (!host_super(dir->sb)->may_ask_ahead)
+        return 0;
+    int r = host_ahead_lookup(dir, d->name, d->name_len, &e);
+    if (r <= 0)
+        return r;
+    int err = host_get_inode(dir->sb, &e.stx, dir, d->name, &i);
+    if (!err)
+        keep_entry(i, &e);
+    host_entry_drop(&e);
+    if (!err)
+        d_instantiate(d, i);
+    return err ? err : 1;
+}
+
 static int host_lookup(struct inode *dir, struct dentry *d)
 {
     struct door_found f = {.fd = -1};
     struct inode *i;
     if (d->name_len > NAME_MAX)
         return -ENAMETOOLONG;
+    int r = lookup_ahead(dir, d);
+    if (r)
+        return r > 0 || r == -ENOENT ? 0 : r;
     int err = find(dir, d->name, GOFER_WANT_NODE, &f);
     if (err == -ENOENT)
         return 0;
@@ -373,50 +433,95 @@ static bool is_dots(const char *name)
     return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-static int read_all(const struct door *door, uint32_t node, struct builder *b)
+static int add_records(struct builder *b, const char *buf, size_t size)
 {
-    char *buf = malloc(LIST_BYTES);
-    if (!buf)
-        return -ENOMEM;
     int err = 0;
-    for (bool first = true; !err; first = false) {
-        ssize_t n = door_list(door, node, first, buf, LIST_BYTES);
-        if (n <= 0) {
-            err = (int)n;
-            break;
-        }
-        for (ssize_t at = 0; at < n && !err;) {
-            struct dirent64 *e = (struct dirent64 *)(buf + at);
-            if (!is_dots(e->d_name))
-                err = add_entry(b, e);
-            at += e->d_reclen;
-        }
+    for (size_t at = 0; at < size && !err;) {
+        const struct dirent64 *e = (const struct dirent64 *)(buf + at);
+        if (!is_dots(e->d_name))
+            err = add_entry(b, e);
+        at += e->d_reclen;
     }
-    free(buf);
     return err;
+}
+
+static bool start_listing(struct builder *b)
+{
+    *b = (struct builder){.l = calloc(1, sizeof(*b->l))};
+    if (b->l)
+        ref_init(&b->l->ref);
+    return b->l;
+}
+
+struct host_listing *host_listing_of(const void *records, size_t size)
+{
+    struct builder b;
+    if (!start_listing(&b))
+        return NULL;
+    if (!add_records(&b, records, size))
+        return b.l;
+    host_listing_put(b.l);
+    return NULL;
+}
+
+static int read_all(const struct door *door, struct door_at at, struct builder *b)
+{
+    struct door_list list = {.buf = malloc(GOFER_DATA_MAX)};
+    uint32_t own = 0; /* a node that was made for this */
+    int err = list.buf ? 0 : -ENOMEM;
+    for (bool first = true; !err && !list.end; first = false) {
+        ssize_t n = door_list(door, at, first, &list);
+        err = n < 0 ? (int)n : add_records(b, list.buf, (size_t)n);
+        if (n >= 0 && list.node && !own) {
+            own = list.node;
+            at = (struct door_at){.node = own, .path = ""};
+        }
+        if (!err && !n)
+            break;
+    }
+    free(list.buf);
+    if (own)
+        door_close_node(door, own);
+    return err;
+}
+
+/* From what is open, or, where names stay what they are, without opening it. */
+static int place_to_list(struct inode *dir, struct host_way *w)
+{
+    if (host_super(dir->sb)->may_ask_ahead) {
+        int err = host_way(dir, "", w);
+        w->at.dev = *w->at.path ? host_node(dir)->host_dev : 0;
+        w->at.ino = *w->at.path ? dir->ino : 0;
+        return err;
+    }
+    int err = host_slot_get(dir, SLOT_READ, &w->slot);
+    if (err)
+        return err;
+    inode_get(dir);
+    w->from = dir;
+    w->at = (struct door_at){.node = (uint32_t)w->slot->fd, .path = ""};
+    return 0;
 }
 
 static int read_listing(struct inode *dir, struct host_listing **out)
 {
-    struct host_slot *s;
-    int err = host_slot_get(dir, SLOT_READ, &s);
+    struct host_way w;
+    struct builder b;
+    int err = place_to_list(dir, &w);
     if (err)
         return err;
-    struct builder b = {.l = calloc(1, sizeof(*b.l))};
-    if (!b.l) {
-        host_slot_put(dir, s);
-        return -ENOMEM;
+    err = start_listing(&b) ? 0 : -ENOMEM;
+    if (!err) {
+        /* The position that the gofer reads at is everybody's. */
+        mutex_lock(&host_node(dir)->read_lock);
+        err = read_all(&host_super(dir->sb)->door, w.at, &b);
+        mutex_unlock(&host_node(dir)->read_lock);
+        if (err)
+            host_listing_put(b.l);
     }
-    ref_init(&b.l->ref);
-    /* The position that the gofer reads at is everybody's. */
-    mutex_lock(&host_node(dir)->read_lock);
-    err = read_all(&host_super(dir->sb)->door, (uint32_t)s->fd, &b);
-    mutex_unlock(&host_node(dir)->read_lock);
-    host_slot_put(dir, s);
-    if (err) {
-        host_listing_put(b.l);
+    host_way_end(&w);
+    if (err)
         return err == -EBADF ? -EACCES : err; /* may be walked, not read */
-    }
     *out = b.l;
     return 0;
 }
@@ -432,7 +537,7 @@ static int get_listing(struct inode *dir, struct host_listing **out)
     mutex_unlock(&n->list_lock);
     if (!l) {
         err = read_listing(dir, &l);
-        if (!err && host_super(dir->sb)->exclusive && l->count <= CACHED_ENTRIES_MAX) {
+        if (!err && host_super(dir->sb)->exclusive && l->count <= HOST_CACHED_ENTRIES_MAX) {
             mutex_lock(&n->list_lock);
             if (!n->listing) {
                 ref_get(&l->ref);
@@ -483,6 +588,7 @@ static int host_iterate(struct file *f, struct dir_emitter *e, int64_t *pos)
         if (err)
             return err;
         f->priv = l;
+        host_ahead_start(f->inode, l);
     }
     if (!emit_dots(f->inode, e, pos))
         return 0;

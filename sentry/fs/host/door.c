@@ -75,17 +75,6 @@ int door_stat_at(const struct door *d, struct door_at at, struct statx *out)
     return err;
 }
 
-int door_stats(const struct door *d, uint32_t node, const char *names, size_t len,
-               struct gofer_stats_entry *out, uint32_t n)
-{
-    struct gofer_msg m = message(GOFER_STATS, node);
-    m.name[1] = names;
-    m.rq.len[1] = (uint32_t)len;
-    set_room(&m, out, n * sizeof(*out));
-    int err = gofer_call(d->gofer, &m);
-    return err ? err : (int)(m.reply.len / sizeof(*out));
-}
-
 int door_open_dir(const struct door *d, struct door_at at, uint32_t *node)
 {
     struct gofer_msg m = message_at(GOFER_OPEN, at);
@@ -131,15 +120,72 @@ static int check_records(const char *buf, size_t size)
     return 0;
 }
 
-ssize_t door_list(const struct door *d, uint32_t node, bool rewind, void *buf, size_t size)
+ssize_t door_list(const struct door *d, struct door_at dir, bool rewind, struct door_list *out)
 {
-    struct gofer_msg m = message(GOFER_LIST, node);
+    struct gofer_msg m = message_at(GOFER_LIST, dir);
     m.rq.flags = rewind;
-    set_room(&m, buf, size);
+    set_room(&m, out->buf, GOFER_DATA_MAX);
     int err = gofer_call(d->gofer, &m);
     if (!err)
-        err = check_records(buf, m.reply.len);
+        err = check_records(out->buf, m.reply.len);
+    out->end = m.reply.value;
+    out->node = m.reply.node;
     return err ? err : (ssize_t)m.reply.len;
+}
+
+/* One entry, at *at of the answer, and where the next is. */
+static int take_entry(const struct gofer_msg *m, size_t *at, struct door_found *out)
+{
+    const uint8_t *data = m->data;
+    struct gofer_batch_entry e;
+    size_t left = m->reply.len - *at;
+    if (left < sizeof(e))
+        return -EIO;
+    memcpy(&e, data + *at, sizeof(e));
+    size_t padded = ((size_t)e.len + 7) & ~(size_t)7;
+    bool list = e.has & GOFER_HAS_LIST;
+    if (e.error > 0 || e.error < -4095 || padded > left - sizeof(e) ||
+        (list && e.len > GOFER_DATA_MAX))
+        return -EIO;
+    *out = (struct door_found){.error = e.error, .stx = e.attr, .fd = -1, .has_list = list};
+    out->data = data + *at + sizeof(e);
+    out->len = e.len;
+    out->has_file = e.has & GOFER_HAS_FILE;
+    *at += sizeof(e) + padded;
+    uint32_t mode = out->stx.stx_mode;
+    if ((list && !S_ISDIR(mode)) || (out->has_file && !S_ISREG(mode)))
+        return -EIO;
+    return list ? check_records((const char *)out->data, e.len) : 0;
+}
+
+static int take_entries(struct gofer_msg *m, struct door_found *out, unsigned max)
+{
+    unsigned n = 0, fds = 0;
+    int err = 0;
+    for (size_t at = 0; !err && at < m->reply.len; n++) {
+        err = n < max ? take_entry(m, &at, &out[n]) : -EIO;
+        if (!err && out[n].has_file && fds < m->nfds)
+            out[n].fd = m->fds[fds++];
+    }
+    if (!err && fds == m->nfds)
+        return (int)n;
+    for (unsigned k = 0; k < m->nfds; k++)
+        close(m->fds[k]);
+    return -EIO;
+}
+
+int door_batch(const struct door *d, struct door_at dir, struct door_names names, unsigned want,
+               void *buf, struct door_found *out)
+{
+    int fds[GOFER_BATCH_MAX];
+    struct gofer_msg m = message_at(GOFER_BATCH, dir);
+    m.name[1] = names.text;
+    m.rq.len[1] = (uint32_t)names.len;
+    m.rq.flags = want;
+    m.fds = fds;
+    set_room(&m, buf, GOFER_DATA_MAX);
+    int err = gofer_call(d->gofer, &m);
+    return err ? err : take_entries(&m, out, names.count);
 }
 
 ssize_t door_readlink(const struct door *d, struct door_at at, char *buf, size_t size)

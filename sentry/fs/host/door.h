@@ -35,25 +35,40 @@ struct door_at {
 
 /* What is at a place. */
 struct door_found {
+    int error; /* door_batch only, as what follows `target` */
     struct statx stx;
     uint32_t node; /* of a directory, if asked for and to be had; or 0 */
     int fd;        /* of a regular file, for reading, likewise; or -1 */
     size_t target_len;
     char *target; /* of a symbolic link: the caller's buffer of PATH_MAX bytes, or NULL */
+    bool has_file, has_list;
+    uint32_t len;
+    const void *data; /* of a link its target; if has_list, a directory's records */
 };
 /* want: GOFER_WANT_* */
 int door_lookup(const struct door *d, struct door_at at, unsigned want, struct door_found *out);
 int door_stat_at(const struct door *d, struct door_at at, struct statx *out);
-/* Of several names in a directory: n, at most GOFER_STATS_MAX, in `names`, `len` bytes with their
- * NULs. Returns how many were answered. */
-int door_stats(const struct door *d, uint32_t node, const char *names, size_t len,
-               struct gofer_stats_entry *out, uint32_t n);
+/* Of several names in a directory, with NULs; out has room for them all. How many were answered,
+ * the first ones, or -errno. buf, of GOFER_DATA_MAX bytes, holds what they point to. */
+struct door_names {
+    const char *text;
+    size_t len;
+    unsigned count; /* at most GOFER_BATCH_MAX */
+};
+int door_batch(const struct door *d, struct door_at dir, struct door_names names, unsigned want,
+               void *buf, struct door_found *out);
 int door_open_dir(const struct door *d, struct door_at at, uint32_t *node);
 /* A regular file: O_RDONLY or O_RDWR. */
 int door_open_file(const struct door *d, struct door_at at, int flags);
 void door_close_node(const struct door *d, uint32_t node);
-/* Records as getdents64 has them, checked; 0 at the end. One caller for a node at a time. */
-ssize_t door_list(const struct door *d, uint32_t node, bool rewind, void *buf, size_t size);
+/* Records as getdents64 has them, checked: their bytes. node: of a directory that was none and has
+ * more, to go on with and to be closed. One caller for a node at a time. */
+struct door_list {
+    char *buf; /* GOFER_DATA_MAX bytes */
+    bool end;
+    uint32_t node;
+};
+ssize_t door_list(const struct door *d, struct door_at dir, bool rewind, struct door_list *out);
 ssize_t door_readlink(const struct door *d, struct door_at at, char *buf, size_t size);
 int door_statfs(const struct door *d, struct statfs *out);
 int door_syncfs(const struct door *d);

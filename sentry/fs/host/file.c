@@ -226,8 +226,15 @@ const struct inode_ops host_file_ops = {
 static ssize_t host_readlink(struct inode *i, UNUSED struct task *t, char *buf, size_t size)
 {
     struct host_place p;
+    const char *target = host_node(i)->target;
     if (!size)
         return -EINVAL;
+    if (target) {
+        size_t len = strnlen(target, size - 1);
+        memcpy(buf, target, len);
+        buf[len] = 0;
+        return (ssize_t)len;
+    }
     int err = host_place(i, &p);
     if (err)
         return err;

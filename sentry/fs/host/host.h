@@ -23,10 +23,12 @@
 #include "memmap/mapping_set.h"
 #include "sentry/fs/host/door.h"
 #include "sentry/vfs/vfs.h"
+#include <limits.h>
 
 struct host_node;
 
 #define HOST_DEVS 64
+#define HOST_CACHED_ENTRIES_MAX 65536u /* larger listings are read anew for each open directory */
 struct host_super {
     struct super_block *sb;
     struct door door;
@@ -36,6 +38,9 @@ struct host_super {
     size_t nbuckets, count;
     struct list_head idle; /* slots nobody uses, least recently used first */
     unsigned nidle, max_idle;
+    bool may_ask_ahead;      /* nobody at all changes the tree */
+    struct list_head aheads; /* that have entries, oldest first */
+    unsigned nahead, nahead_fds, unused_ahead;
     /* Host devices below the root, and what the sandbox calls them. */
     dev_t host_devs[HOST_DEVS], devs[HOST_DEVS];
     unsigned ndevs;
@@ -46,6 +51,7 @@ struct host_slot {
     int users; /* open files, and calls in progress */
     struct host_file *mapped;
     bool noexec; /* mapped: it lies on a mount of the host that forbids execution */
+    bool ahead;  /* opened before anybody asked, and not used since */
     struct list_head idle_link;
     struct host_node *node;
 };
@@ -77,6 +83,8 @@ struct host_node {
     char *name;
     struct host_slot slots[2];
     uint32_t nameless; /* made by O_TMPFILE: its node at the gofer, to give it a name; or 0 */
+    struct host_ahead *_Atomic ahead; /* of a directory that was listed */
+    char *_Atomic target;             /* of a link, once it is known */
 
     _Atomic bool stale; /* the host knows better than the inode's fields */
     _Atomic uint64_t blocks;
@@ -138,6 +146,16 @@ struct host_slot *host_slot_peek_dir(struct inode *i);
 void host_slot_put(struct inode *i, struct host_slot *s);
 /* Puts what was opened in, with one user, unless another did. Takes fd over. */
 void host_slot_install(struct inode *i, int which, int fd, struct host_slot **out);
+/* The way to a name in a directory ("": the directory itself), from the nearest one that is open.
+ * host_way_end afterwards. */
+struct host_way {
+    struct door_at at;
+    struct inode *from;
+    struct host_slot *slot; /* of from */
+    char buf[PATH_MAX];
+};
+int host_way(struct inode *dir, const char *name, struct host_way *w);
+void host_way_end(struct host_way *w);
 void host_slots_init(struct host_node *n);
 void host_slots_close(struct host_node *n);
 
@@ -146,6 +164,25 @@ void host_slots_close(struct host_node *n);
 extern const struct inode_ops host_dir_ops, host_shared_dir_ops;
 extern const struct file_ops host_dir_fops;
 void host_listing_put(struct host_listing *l);
+/* From records as door.h has them. NULL: no memory. */
+struct host_listing *host_listing_of(const void *records, size_t size);
+
+/* ahead.c: what the gofer told before it was asked. */
+struct host_entry {
+    uint32_t at; /* in the listing */
+    struct statx stx;
+    int fd;                       /* of a file, or -1 */
+    struct host_listing *listing; /* of a directory, or NULL */
+    char *target;                 /* of a link, or NULL */
+};
+/* Somebody begins to read the directory, and may look at the entries next. */
+void host_ahead_start(struct inode *dir, struct host_listing *l);
+void host_ahead_stop(struct host_node *n);
+/* A file was opened that the gofer had to be asked for. */
+void host_ahead_opened(struct inode *i);
+/* 1: *out is what there is, the caller's. 0: nothing is known. -errno: there is nothing. */
+int host_ahead_lookup(struct inode *dir, const char *name, size_t len, struct host_entry *out);
+void host_entry_drop(struct host_entry *e);
 /* attr.c */
 int host_getattr(struct inode *i, struct kstat *out);
 int host_setattr(struct inode *i, const struct iattr *attr);

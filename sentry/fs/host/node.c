@@ -207,6 +207,7 @@ void host_evict(struct inode *i)
 {
     struct host_node *n = host_node(i);
     host_forget(i);
+    host_ahead_stop(n);
     host_slots_close(n);
     if (n->listing)
         host_listing_put(n->listing);
@@ -216,6 +217,7 @@ void host_evict(struct inode *i)
     if (n->parent)
         inode_put(n->parent);
     free(n->name);
+    free(n->target);
     free(n);
 }
 

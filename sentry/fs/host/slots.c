@@ -132,46 +132,98 @@ struct host_slot *host_slot_peek_dir(struct inode *i)
     return S_ISDIR(i->mode) ? peek(i) : NULL;
 }
 
-/*
- * The names from the nearest ancestor that is open down to i. Gives the ancestor with a
- * reference; *slot (used) is its, or NULL if the path is too long for one call: then the ancestor
- * has to be opened first. buf has PATH_MAX bytes; *path points into it.
- */
-static int way_to(struct inode *i, char *buf, char **path, struct inode **from,
-                  struct host_slot **slot)
+/* Puts a name before the path in w; false: it is too long for one call. */
+static bool prepend(struct host_way *w, const char *name)
 {
-    struct host_super *hs = host_super(i->sb);
-    MUTEX_GUARD(&hs->lock);
-    char *p = buf + PATH_MAX - 1;
-    *p = 0;
-    struct host_node *n = host_node(i);
-    *slot = NULL;
-    do {
+    size_t len = strlen(name), left = (size_t)(w->at.path - w->buf);
+    if (left < len + 1)
+        return false;
+    char *p = w->buf + left;
+    if (*p)
+        *--p = '/';
+    w->at.path = memcpy(p - len, name, len);
+    return true;
+}
+
+/* From the nearest ancestor of n that is open, n included; w->slot is NULL if the way is too long:
+ * then w->from has to be opened. hs->lock held. */
+static int way_from(struct host_super *hs, struct host_node *n, struct host_way *w)
+{
+    w->slot = NULL;
+    while (n->slots[SLOT_READ].fd < 0) {
         if (!n->parent)
             return -ENOENT;
-        size_t len = strlen(n->name);
-        if ((size_t)(p - buf) < len + 1)
+        if (!prepend(w, n->name))
             break;
-        if (*p)
-            *--p = '/';
-        p -= len;
-        memcpy(p, n->name, len);
         n = host_node(n->parent);
-    } while (n->slots[SLOT_READ].fd < 0);
+    }
     if (n->slots[SLOT_READ].fd >= 0) {
-        *slot = &n->slots[SLOT_READ];
-        use(hs, *slot);
+        w->slot = &n->slots[SLOT_READ];
+        use(hs, w->slot);
     }
     inode_get(n->inode);
-    *from = n->inode;
-    *path = p;
+    w->from = n->inode;
     return 0;
 }
 
-static int open_at(struct inode *i, const struct host_slot *from, const char *path, int which)
+static void start_way(struct host_way *w)
+{
+    w->buf[sizeof(w->buf) - 1] = 0;
+    w->at = (struct door_at){.path = w->buf + sizeof(w->buf) - 1};
+}
+
+/* No lock held. */
+static int end_way(struct host_way *w, int err)
+{
+    if (!err && !w->slot) {
+        err = host_slot_get(w->from, SLOT_READ, &w->slot);
+        if (err)
+            inode_put(w->from);
+    }
+    if (!err)
+        w->at.node = (uint32_t)w->slot->fd;
+    return err;
+}
+
+int host_way(struct inode *dir, const char *name, struct host_way *w)
+{
+    struct host_super *hs = host_super(dir->sb);
+    start_way(w);
+    if (*name)
+        prepend(w, name);
+    mutex_lock(&hs->lock);
+    int err = way_from(hs, host_node(dir), w);
+    mutex_unlock(&hs->lock);
+    return end_way(w, err);
+}
+
+void host_way_end(struct host_way *w)
+{
+    host_slot_put(w->from, w->slot);
+    inode_put(w->from);
+}
+
+/* The way to i itself, by its name. */
+static int way_to(struct inode *i, struct host_way *w)
+{
+    struct host_super *hs = host_super(i->sb);
+    struct host_node *n = host_node(i);
+    start_way(w);
+    mutex_lock(&hs->lock);
+    int err = n->parent ? 0 : -ENOENT;
+    if (!err) {
+        prepend(w, n->name);
+        err = way_from(hs, host_node(n->parent), w);
+    }
+    mutex_unlock(&hs->lock);
+    w->at.dev = n->host_dev;
+    w->at.ino = i->ino;
+    return end_way(w, err);
+}
+
+static int open_at(struct inode *i, struct door_at at, int which)
 {
     const struct door *door = &host_super(i->sb)->door;
-    struct door_at at = {(uint32_t)from->fd, path, host_node(i)->host_dev, i->ino};
     uint32_t node;
     int r;
     if (S_ISDIR(i->mode)) {
@@ -186,18 +238,12 @@ static int open_at(struct inode *i, const struct host_slot *from, const char *pa
 /* Opens i anew. */
 static int open_node(struct inode *i, int which)
 {
-    char buf[PATH_MAX], *path;
-    struct inode *from;
-    struct host_slot *slot;
-    int err = way_to(i, buf, &path, &from, &slot);
+    struct host_way w;
+    int err = way_to(i, &w);
     if (err)
         return err;
-    if (!slot)
-        err = host_slot_get(from, SLOT_READ, &slot);
-    int fd = err ? err : open_at(i, slot, path, which);
-    if (!err)
-        host_slot_put(from, slot);
-    inode_put(from);
+    int fd = open_at(i, w.at, which);
+    host_way_end(&w);
     return fd;
 }
 
@@ -212,6 +258,9 @@ int host_slot_get(struct inode *i, int which, struct host_slot **out)
     bool open = s->fd >= 0;
     if (open)
         use(hs, s);
+    if (s->ahead)
+        hs->unused_ahead = 0;
+    s->ahead = false;
     mutex_unlock(&hs->lock);
     if (open) {
         *out = s;
@@ -222,6 +271,8 @@ int host_slot_get(struct inode *i, int which, struct host_slot **out)
     int fd = open_node(i, which);
     if (fd < 0)
         return fd;
+    if (S_ISREG(i->mode))
+        host_ahead_opened(i);
     host_slot_install(i, which, fd, out);
     return 0;
 }

@@ -79,6 +79,8 @@ int hostfs_create(struct kernel *k, unsigned export, bool read_only, bool exclus
     hs->max_idle = idle_budget();
     mutex_init(&hs->lock, LOCK_LEAF);
     list_init(&hs->idle);
+    list_init(&hs->aheads);
+    hs->may_ask_ahead = exclusive && read_only;
     int err = door_statfs(&hs->door, &sf);
     struct super_block *sb =
         err ? NULL : super_create(k, "hostfs", (uint64_t)sf.f_type, &host_super_ops, hs);
