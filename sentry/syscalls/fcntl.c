@@ -7,6 +7,7 @@
 #include "sentry/vfs/fasync.h"
 #include "sentry/vfs/internal.h"
 #include <asm/ioctls.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -25,13 +26,16 @@ static long set_flags(struct task *t, int fd, struct file *f, unsigned flags)
     unsigned old = f->flags;
     if (flags & O_NOATIME && !(old & O_NOATIME) && !inode_owner_or_capable(f->inode, t->cred))
         return -EPERM;
-    unsigned new = (old & ~(unsigned)SETTABLE_FLAGS) | (flags & SETTABLE_FLAGS);
+    unsigned settable = SETTABLE_FLAGS & ~(f->ops->can_async ? 0 : (unsigned)O_ASYNC);
+    unsigned new = (old & ~settable) | (flags & settable);
+    if (new &O_DIRECT && S_ISDIR(f->inode->mode))
+        return -EINVAL;
     if (f->ops->set_flags) {
         int err = f->ops->set_flags(f, new);
         if (err)
             return err;
     }
-    if (((old ^ new) & O_ASYNC) && f->ops->can_async) {
+    if ((old ^ new) & O_ASYNC) {
         int err = file_set_async(f, fd, new &O_ASYNC);
         if (err)
             return err;
@@ -49,9 +53,28 @@ static bool fcntl_path_ok(unsigned cmd)
 
 static long fcntl_object(struct task *t, struct file *f, unsigned cmd, uint64_t arg)
 {
-    if (f->ops->fcntl)
-        return f->ops->fcntl(f, t, cmd, arg);
+    long r = f->ops->fcntl ? f->ops->fcntl(f, t, cmd, arg) : -EINVAL;
+    if (r != -EINVAL || S_ISFIFO(f->inode->mode))
+        return r;
+    if (cmd == F_ADD_SEALS && !f->writable)
+        return -EPERM;
     return cmd == F_SETPIPE_SZ || cmd == F_GETPIPE_SZ ? -EBADF : -EINVAL;
+}
+
+/* How long what is written is expected to live. Nothing here makes use of it, but it is kept. */
+static long fcntl_write_hint(struct task *t, struct file *f, unsigned cmd, gva_t arg)
+{
+    uint64_t hint = f->inode->write_hint;
+    if (cmd == F_GET_RW_HINT)
+        return MM_COPY_OUT(t->mm, arg, &hint);
+    if (!inode_owner_or_capable(f->inode, t->cred))
+        return -EPERM;
+    if (MM_COPY_IN(t->mm, &hint, arg))
+        return -EFAULT;
+    if (hint > RWH_WRITE_LIFE_EXTREME)
+        return -EINVAL;
+    f->inode->write_hint = (uint8_t)hint;
+    return 0;
 }
 
 /* ---- record locks ---- */
@@ -148,6 +171,9 @@ static long do_fcntl(struct task *t, int fd, struct file *f, unsigned cmd, uint6
     case F_GETSIG:
         file_get_owner(f, t, &o);
         return o.sig;
+    case F_GET_RW_HINT:
+    case F_SET_RW_HINT:
+        return fcntl_write_hint(t, f, cmd, arg);
     case F_GETLEASE:
         return F_UNLCK; /* nobody can take one */
     default:
@@ -201,6 +227,46 @@ static long ioctl_fionread(struct task *t, struct file *f, gva_t arg)
     return MM_COPY_OUT(t->mm, arg, &left);
 }
 
+static long ioctl_fioqsize(struct task *t, struct file *f, gva_t arg)
+{
+    struct kstat st;
+    int err = vfs_getattr(&f->path, &st);
+    int64_t bytes = (int64_t)st.blocks * 512;
+    return err ? err : MM_COPY_OUT(t->mm, arg, &bytes);
+}
+
+/* FICLONE: no file system here shares blocks between files, but errors of the caller come first. */
+static long ioctl_clone(struct task *t, struct file *f, int source)
+{
+    struct file *from = fd_get(t, source);
+    long r = -EOPNOTSUPP;
+    if (!from)
+        return -EBADF;
+    if (from->inode->sb != f->inode->sb)
+        r = -EXDEV;
+    else if (S_ISDIR(from->inode->mode) || S_ISDIR(f->inode->mode))
+        r = -EISDIR;
+    else if (!S_ISREG(from->inode->mode) || !S_ISREG(f->inode->mode))
+        r = -EINVAL;
+    else if (!from->readable || !f->writable || f->flags & O_APPEND)
+        r = -EBADF;
+    file_put(from);
+    return r;
+}
+
+static long ioctl_clone_range(struct task *t, struct file *f, gva_t arg)
+{
+    struct file_clone_range range;
+    if (MM_COPY_IN(t->mm, &range, arg))
+        return -EFAULT;
+    return ioctl_clone(t, f, (int)range.src_fd);
+}
+
+static bool has_blocks(const struct file *f)
+{
+    return S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode);
+}
+
 static long do_ioctl(struct task *t, int fd, struct file *f, unsigned cmd, uint64_t arg)
 {
     switch (cmd) {
@@ -213,11 +279,21 @@ static long do_ioctl(struct task *t, int fd, struct file *f, unsigned cmd, uint6
     case FIOASYNC:
         return ioctl_fionbio(t, fd, f, arg, O_ASYNC);
     case FIGETBSZ:
-        if (S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode)) {
+        if (has_blocks(f)) {
             int size = PAGE_SIZE;
             return MM_COPY_OUT(t->mm, arg, &size);
         }
         break;
+    case FIOQSIZE:
+        if (has_blocks(f))
+            return ioctl_fioqsize(t, f, arg);
+        break;
+    case FICLONE:
+        return ioctl_clone(t, f, (int)arg);
+    case FICLONERANGE:
+        return ioctl_clone_range(t, f, arg);
+    case FS_IOC_FIEMAP:
+        return -EOPNOTSUPP; /* nobody tells where blocks lie */
     case FIONREAD:
         if (S_ISREG(f->inode->mode))
             return ioctl_fionread(t, f, arg);

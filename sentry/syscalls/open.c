@@ -48,6 +48,8 @@ static long do_open(struct task *t, int dfd, gva_t path, const struct open_how *
     if (!err)
         err = getname(t, path, 0, &name);
     if (!err)
+        err = fd_room(t); /* before anything is created or truncated */
+    if (!err)
         err = vfs_open(t, dfd, name.s, how, &f);
     if (err)
         return err;

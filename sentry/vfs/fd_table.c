@@ -242,6 +242,13 @@ int fd_install(struct task *t, struct file *f, int min, bool cloexec)
     return (int)fd;
 }
 
+int fd_room(struct task *t)
+{
+    struct fd_table *ft = t->files;
+    MUTEX_GUARD(&ft->lock);
+    return fd_find_free(ft, 0) < fd_limit(t) ? 0 : -EMFILE;
+}
+
 int fd_install_at(struct task *t, struct file *f, int newfd, bool cloexec)
 {
     struct fd_table *ft = t->files;

@@ -300,9 +300,12 @@ static ssize_t do_write(struct task *t, struct file *f, struct uio *u, int64_t *
         err = file_remove_privs(f);
     if (err)
         return err;
+    int64_t before = *pos;
     ssize_t n = f->ops->write(f, u, pos, rwf);
     if (n > 0)
         notify_dentry(f->path.dentry, IN_MODIFY);
+    else
+        *pos = before; /* it may have gone to the end, to append */
     err = sync_written(f, *pos, n, rwf);
     return err ? err : n;
 }

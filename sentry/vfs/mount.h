@@ -121,7 +121,8 @@ int vfs_mount_at(struct mount_ns *ns, struct super_block *sb, struct dentry *roo
 unsigned mount_flags(unsigned long flags);
 /* CAP_SYS_ADMIN where it counts: in the user namespace that owns the mount namespace. */
 bool vfs_may_mount(struct task *t);
-/* mount(2), umount2(2), pivot_root(2): the caller may mount. data: NULL or a string. */
+/* mount(2), umount2(2), which check after the walk who may; and pivot_root(2), whose caller may.
+ * data: NULL or a string. */
 int vfs_do_mount(struct task *t, const char *source, const char *target, const char *type,
                  unsigned long flags, const char *data);
 int vfs_umount(struct task *t, const char *target, int flags);

@@ -276,12 +276,14 @@ int vfs_do_mount(struct task *t, const char *source, const char *target, const c
                  unsigned long flags, const char *data)
 {
     struct path_ref at;
-    if (flags & MS_NOUSER)
-        return -EINVAL;
     int err = vfs_lookup(t, AT_FDCWD, target, LOOKUP_FOLLOW, &at);
     if (err)
         return err;
-    if (flags & MS_REMOUNT)
+    if (!vfs_may_mount(t))
+        err = -EPERM;
+    else if (flags & MS_NOUSER)
+        err = -EINVAL;
+    else if (flags & MS_REMOUNT)
         err = mount_remount(t, &at, flags, data);
     else if (flags & MS_BIND)
         err = mount_bind(t, source, &at, flags & MS_REC);
@@ -302,7 +304,9 @@ int vfs_do_mount(struct task *t, const char *source, const char *target, const c
 static int umount_locked(struct task *t, const struct path_ref *p, int flags)
 {
     struct mount *m = p->mnt;
-    if (!mount_is_root(p, t->fs->ns))
+    if (!vfs_may_mount(t))
+        return -EPERM;
+    if (!mount_is_root(p, t->fs->ns) || (flags & MNT_EXPIRE && flags & (MNT_FORCE | MNT_DETACH)))
         return -EINVAL;
     if (!m->parent)
         return flags & MNT_DETACH ? -EINVAL : -EBUSY;
@@ -320,8 +324,7 @@ int vfs_umount(struct task *t, const char *target, int flags)
 {
     struct vfs *v = t->kernel->vfs;
     struct path_ref p;
-    if (flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) ||
-        (flags & MNT_EXPIRE && flags & (MNT_FORCE | MNT_DETACH)))
+    if (flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW))
         return -EINVAL;
     int err = vfs_lookup(t, AT_FDCWD, target, flags & UMOUNT_NOFOLLOW ? 0 : LOOKUP_FOLLOW, &p);
     if (err)

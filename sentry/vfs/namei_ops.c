@@ -167,6 +167,19 @@ static int link_locked(const struct path_ref *old, const struct creation *c)
     return err;
 }
 
+/* As with the sysctl fs.protected_hardlinks: who does not own a file gives it a name only if it is
+ * a plain one that he may read and write. Otherwise a set-user-id program would outlive its update.
+ */
+static int may_link(struct task *t, struct inode *i)
+{
+    bool gives_group = (i->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+    if (inode_owner_or_capable(i, t->cred))
+        return 0;
+    if (!S_ISREG(i->mode) || i->mode & S_ISUID || gives_group)
+        return -EPERM;
+    return inode_permission(i, t->cred, MAY_READ | MAY_WRITE) ? -EPERM : 0;
+}
+
 int vfs_link(struct task *t, int old_dfd, const char *old, int dfd, const char *path, int flags)
 {
     struct path_ref from;
@@ -182,7 +195,9 @@ int vfs_link(struct task *t, int old_dfd, const char *old, int dfd, const char *
         return err;
     err = create_begin(t, dfd, path, false, &c);
     if (!err) {
-        err = from.mnt != c.parent.mnt ? -EXDEV : link_locked(&from, &c);
+        err = from.mnt != c.parent.mnt ? -EXDEV : may_link(t, from.dentry->inode);
+        if (!err)
+            err = link_locked(&from, &c);
         create_end(&c, err);
     }
     path_put(&from);

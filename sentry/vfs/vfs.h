@@ -217,7 +217,8 @@ struct inode {
     char *_Atomic link_body; /* of a symbolic link, once read: walks use it (VFS); not where
                                 sb->no_dentry_cache: /proc/self differs between readers */
     bool linkable;           /* made by O_TMPFILE without O_EXCL: link may give it a name (VFS) */
-    bool dead;               /* a directory that was removed (dir_lock; set by the VFS) */
+    _Atomic uint8_t write_hint; /* F_SET_RW_HINT: RWH_* */
+    bool dead;                  /* a directory that was removed (dir_lock; set by the VFS) */
     void *priv;
 };
 
@@ -476,6 +477,8 @@ struct file *fd_get(struct task *t, int fd);
 struct file *fd_get_path(struct task *t, int fd);
 /* The lowest free descriptor >= min; takes a reference of its own. -EMFILE at RLIMIT_NOFILE. */
 int fd_install(struct task *t, struct file *f, int min, bool cloexec);
+/* 0, or -EMFILE: fd_install(t, .., 0, ..) would fail now. */
+int fd_room(struct task *t);
 /* dup2: replaces what newfd was. Returns newfd or -errno. */
 int fd_install_at(struct task *t, struct file *f, int newfd, bool cloexec);
 int fd_close(struct task *t, int fd);

@@ -263,7 +263,10 @@ static const struct pseudo_names task_names = {find_task, next_task, task_valid}
         PSEUDO_FILE("cmdline", proc_pid_cmdline),                                                  \
         {.name = "comm", .mode = S_IFREG | 0644, .show = show_comm, .store = store_comm},          \
         ROW_PATH("cwd"), ROW_PRIVATE("environ", 0400, proc_pid_environ), ROW_PATH("exe"),          \
-        {.name = "fd", .mode = S_IFDIR | 0500, .names = &proc_fd_names, .flags = PSEUDO_ACCESS},   \
+        {.name = "fd",                                                                             \
+         .mode = S_IFDIR | 0500,                                                                   \
+         .names = &proc_fd_names,                                                                  \
+         .flags = PSEUDO_ACCESS | PSEUDO_OWN},                                                     \
         {.name = "fdinfo",                                                                         \
          .mode = S_IFDIR | 0555,                                                                   \
          .names = &proc_fdinfo_names,                                                              \

@@ -376,7 +376,7 @@ static const struct pseudo_row fs_rows[] = {
     PSEUDO_CONST("pipe-user-pages-hard", "0\n"),
     PSEUDO_CONST("pipe-user-pages-soft", "16384\n"),
     PSEUDO_CONST("protected_fifos", "0\n"),
-    PSEUDO_CONST("protected_hardlinks", "0\n"),
+    PSEUDO_CONST("protected_hardlinks", "1\n"),
     PSEUDO_CONST("protected_regular", "0\n"),
     PSEUDO_CONST("protected_symlinks", "0\n"),
     PSEUDO_CONST("suid_dumpable", "0\n"),

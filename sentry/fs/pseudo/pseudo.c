@@ -16,7 +16,8 @@
 #define STORE_MAX 65536u
 #define NAMES_BASE (1ll << 32) /* positions of names that come and go */
 
-static const struct inode_ops pseudo_dir_ops, pseudo_file_ops, pseudo_link_ops, pseudo_magic_ops;
+static const struct inode_ops pseudo_dir_ops, pseudo_own_dir_ops, pseudo_file_ops, pseudo_link_ops,
+    pseudo_magic_ops;
 static const struct file_ops pseudo_file_fops, pseudo_dir_fops;
 
 struct pseudo_node *pseudo_node(const struct inode *i)
@@ -77,7 +78,7 @@ static uint64_t number_of(const struct pseudo_node *n)
 static const struct inode_ops *ops_of(const struct pseudo_row *row)
 {
     if (S_ISDIR(row->mode))
-        return &pseudo_dir_ops;
+        return row->flags & PSEUDO_OWN ? &pseudo_own_dir_ops : &pseudo_dir_ops;
     if (S_ISLNK(row->mode))
         return row->follow ? &pseudo_magic_ops : &pseudo_link_ops;
     return &pseudo_file_ops;
@@ -283,13 +284,21 @@ static int pseudo_dir_open(struct inode *i, UNUSED struct file *f, struct task *
     return may(&c, pseudo_node(i)->row->flags) ? 0 : -EACCES;
 }
 
-static const struct inode_ops pseudo_dir_ops = {
-    .lookup = pseudo_lookup,
-    .revalidate = pseudo_revalidate,
-    .open = pseudo_dir_open,
-    .getattr = pseudo_getattr,
-    .evict = pseudo_evict,
-};
+/* PSEUDO_OWN: a process sees its own, whoever the directory belongs to. */
+static int pseudo_own_permission(struct inode *i, const struct cred *cred, int mask)
+{
+    struct pseudo_ctx c;
+    int err = inode_permission_generic(i, cred, mask);
+    pseudo_ctx_init(&c, i, NULL);
+    return err && c.reader && c.node->tg == c.reader->tg ? 0 : err;
+}
+
+#define DIR_OPS                                                                                    \
+    .lookup = pseudo_lookup, .revalidate = pseudo_revalidate, .open = pseudo_dir_open,             \
+    .getattr = pseudo_getattr, .evict = pseudo_evict
+
+static const struct inode_ops pseudo_dir_ops = {DIR_OPS};
+static const struct inode_ops pseudo_own_dir_ops = {DIR_OPS, .permission = pseudo_own_permission};
 
 static const struct file_ops pseudo_dir_fops = {
     .iterate = pseudo_iterate,

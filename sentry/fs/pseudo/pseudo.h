@@ -71,6 +71,7 @@ struct pseudo_row {
 #define PSEUDO_ACCESS 2u  /* only for who may look into the process (ptrace rules) */
 #define PSEUDO_ATTACH 4u  /* only for who may change it */
 #define PSEUDO_DIR_NLINK 8u
+#define PSEUDO_OWN 16u /* a directory that is open to the process that it is about */
 
 #define PSEUDO_FILE(n, s)                                                                          \
     {                                                                                              \

@@ -12,8 +12,10 @@ static void *new_node(uint32_t mode, const char *target)
     struct tmpfs_node *n;
     if (S_ISREG(mode)) {
         struct tmpfs_file *tf = calloc(1, sizeof(*tf));
-        if (tf)
+        if (tf) {
             tmpfs_file_init(tf);
+            tf->seals = F_SEAL_SEAL; /* only memfd_create makes files that can be sealed */
+        }
         n = tf ? &tf->node : NULL;
     } else if (S_ISDIR(mode)) {
         struct tmpfs_dir *td = calloc(1, sizeof(*td));

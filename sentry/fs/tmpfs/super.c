@@ -109,8 +109,8 @@ int tmpfs_create_anon_file(struct kernel *k, const char *name, uint64_t size, un
     i->size = size;
     if (flags & MFD_NOEXEC_SEAL)
         tf->seals = F_SEAL_EXEC;
-    else if (!(flags & MFD_ALLOW_SEALING))
-        tf->seals = F_SEAL_SEAL;
+    else if (flags & MFD_ALLOW_SEALING)
+        tf->seals = 0;
     struct dentry *d = d_make_anon(sb, name, i);
     if (!d)
         return -ENOMEM;
