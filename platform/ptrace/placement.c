@@ -101,85 +101,142 @@ static void futex(_Atomic uint32_t *word, int op, uint32_t value, const struct t
     syscall(SYS_futex, word, op, value, timeout, NULL, 0);
 }
 
-/* It waits no longer. turn_lock held. */
-static void give_turn(struct placement *pl, struct placed *pd)
+/* Whoever it was who may go on is told so without the lock: it would run at once, and want it. */
+static void wake(struct placed *pd)
 {
-    lock_assert_held(&pl->turn_lock);
-    list_del(&pd->turn_link);
-    atomic_store(&pd->may_go, 1);
-    futex(&pd->may_go, FUTEX_WAKE_PRIVATE, 1, NULL);
+    if (pd)
+        futex(&pd->may_go, FUTEX_WAKE_PRIVATE, 1, NULL);
 }
 
-/* turn_lock held. */
-static void change_awake(struct placement *pl, struct placed *pd, int cpu)
+/* pd is awake on cpu, and has not yielded there yet. turn_lock held, as for all up to wake's calls.
+ */
+static void join(struct placement *pl, struct placed *pd, int cpu)
 {
     lock_assert_held(&pl->turn_lock);
-    if (pd->turn_cpu == cpu)
-        return;
-    if (pd->turn_cpu >= 0) {
-        struct turns *old = &pl->turns[pd->turn_cpu];
-        if (--old->awake == 0 && !list_empty(&old->waiting))
-            give_turn(pl, list_first(&old->waiting, struct placed, turn_link));
-    }
     pd->turn_cpu = cpu;
-    if (cpu >= 0)
-        pl->turns[cpu].awake++;
+    if (cpu < 0)
+        return;
+    struct turns *t = &pl->turns[cpu];
+    pd->round = t->round - 1;
+    t->awake++;
+    t->pending++;
+}
+
+/* pd waits no longer. Returns it, to be woken. */
+static struct placed *give_turn(struct placement *pl, struct placed *pd)
+{
+    list_del(&pd->turn_link);
+    join(pl, pd, placed_cpu(pd));
+    atomic_store(&pd->may_go, 1);
+    return pd;
+}
+
+/* If all who are awake have yielded, a new round begins, with one more of those who wait. Returns
+ * whom to wake, or NULL. */
+static struct placed *end_round(struct placement *pl, struct turns *t)
+{
+    if (t->pending > 0)
+        return NULL;
+    t->round++;
+    t->pending = t->awake;
+    return list_empty(&t->waiting)
+               ? NULL
+               : give_turn(pl, list_first(&t->waiting, struct placed, turn_link));
+}
+
+/* Returns whom to wake, or NULL. */
+static struct placed *leave(struct placement *pl, struct placed *pd)
+{
+    lock_assert_held(&pl->turn_lock);
+    if (pd->turn_cpu < 0)
+        return NULL;
+    struct turns *t = &pl->turns[pd->turn_cpu];
+    pd->turn_cpu = -1;
+    t->awake--;
+    if (pd->round != t->round)
+        t->pending--;
+    return end_round(pl, t);
 }
 
 /* pd is awake on cpu from now on (-1: nowhere); where it was, somebody may have to go on. */
 static void count_awake(struct placement *pl, struct placed *pd, int cpu)
 {
-    MUTEX_GUARD(&pl->turn_lock);
-    change_awake(pl, pd, cpu);
+    struct placed *next = NULL;
+    mutex_lock(&pl->turn_lock);
+    if (pd->turn_cpu != cpu) {
+        next = leave(pl, pd);
+        join(pl, pd, cpu);
+    }
+    mutex_unlock(&pl->turn_lock);
+    wake(next);
 }
 
 /* It goes to another CPU, awake or not. */
 static void count_moved(struct placement *pl, struct placed *pd, int cpu)
 {
-    MUTEX_GUARD(&pl->turn_lock);
-    if (pd->turn_cpu >= 0)
-        change_awake(pl, pd, cpu);
+    struct placed *next = NULL;
+    mutex_lock(&pl->turn_lock);
+    if (pd->turn_cpu >= 0 && pd->turn_cpu != cpu) {
+        next = leave(pl, pd);
+        join(pl, pd, cpu);
+    }
+    mutex_unlock(&pl->turn_lock);
+    wake(next);
 }
 
-/* Enters the queue of pd's CPU. False: nobody else is there. */
+/* True: pd has yielded twice while somebody else there has not even once; now it is in the queue.
+ */
 static bool queue_up(struct placement *pl, struct placed *pd)
 {
-    MUTEX_GUARD(&pl->turn_lock);
-    if (pd->turn_cpu < 0)
-        return false;
-    struct turns *turns = &pl->turns[pd->turn_cpu];
-    bool alone = turns->awake == 1;
-    if (alone && list_empty(&turns->waiting))
-        return false;
-    turns->awake--;
-    pd->turn_cpu = -1;
-    if (alone)
-        give_turn(pl, list_first(&turns->waiting, struct placed, turn_link));
-    atomic_store(&pd->may_go, 0);
-    list_add_tail(&turns->waiting, &pd->turn_link);
-    return true;
+    struct placed *next = NULL;
+    bool queued = false;
+    int cpu = placed_cpu(pd);
+    mutex_lock(&pl->turn_lock);
+    if (pd->turn_cpu != cpu) { /* it was let go, or has just been moved */
+        next = leave(pl, pd);
+        join(pl, pd, cpu);
+    } else if (cpu >= 0) {
+        struct turns *t = &pl->turns[pd->turn_cpu];
+        queued = pd->round == t->round;
+        if (queued) {
+            t->awake--;
+            pd->turn_cpu = -1;
+            atomic_store(&pd->may_go, 0);
+            list_add_tail(&t->waiting, &pd->turn_link);
+        } else {
+            pd->round = t->round;
+            t->pending--;
+            next = end_round(pl, t);
+        }
+    }
+    mutex_unlock(&pl->turn_lock);
+    wake(next);
+    return queued;
 }
 
 void placement_yield(struct placement *pl, struct placed *pd)
 {
     static const struct timespec limit = {.tv_nsec = YIELD_MAX_NS};
-    count_awake(pl, pd, placed_cpu(pd));
     if (!queue_up(pl, pd)) {
+        atomic_store_explicit(&pd->turn_since, now_ns(), memory_order_relaxed);
         sched_yield();
         return;
     }
     atomic_store_explicit(&pd->turn_since, UINT64_MAX, memory_order_relaxed);
     futex(&pd->may_go, FUTEX_WAIT_PRIVATE, 0, &limit);
     atomic_store_explicit(&pd->turn_since, now_ns(), memory_order_relaxed);
-    placement_hurry(pl, pd);
-    count_awake(pl, pd, placed_cpu(pd));
+    if (!atomic_load(&pd->may_go))
+        placement_hurry(pl, pd);
 }
 
 void placement_hurry(struct placement *pl, struct placed *pd)
 {
-    MUTEX_GUARD(&pl->turn_lock);
+    struct placed *next = NULL;
+    mutex_lock(&pl->turn_lock);
     if (!list_empty(&pd->turn_link))
-        give_turn(pl, pd);
+        next = give_turn(pl, pd);
+    mutex_unlock(&pl->turn_lock);
+    wake(next);
 }
 
 /* ---- what tasks do ---- */

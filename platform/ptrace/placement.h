@@ -16,8 +16,9 @@
  *
  * Tasks that spin, yielding their CPU while they wait for others, would get as much of it as those
  * others, because here a turn is two host threads and four host calls, and the host knows nothing
- * of the whole. So a task that yields sleeps if somebody else is awake on its CPU, until that one
- * yields or sleeps, too; at most for YIELD_MAX_NS.
+ * of the whole. So a task that yields for the second time while somebody else who is awake on its
+ * CPU has not yielded once sleeps until all have; at most for YIELD_MAX_NS. Where all yield, nobody
+ * has to.
  *
  * What a task does is averaged over a few periods: a short disturbance moves nobody.
  */
@@ -30,9 +31,13 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* The tasks of one CPU that are awake, and those that have yielded to them, longest ago first. */
+/*
+ * The tasks of one CPU that are awake, and those that have yielded to them, longest ago first.
+ * A round ends when all who are awake have yielded, or sleep; `pending` of them have not.
+ */
 struct turns {
-    int awake;
+    int awake, pending;
+    uint32_t round;
     struct list_head waiting; /* placed.turn_link */
 };
 
@@ -61,6 +66,7 @@ struct placed {
     _Atomic int cpu;     /* where both are pinned, or -1 */
     _Atomic bool let_go; /* neither is pinned at the moment */
     int turn_cpu;        /* where it counts as awake, or -1 */
+    uint32_t round;      /* in which it has last yielded there */
     struct list_head turn_link;
     _Atomic uint32_t may_go; /* futex: 0 while it waits for its turn */
     /* Own thread writes, the service thread reads. */
