@@ -328,8 +328,31 @@ static bool look_at(void *arg, const struct pt_translation *page)
     return true;
 }
 
+/* The frames of what is hostile are not ours to know. */
+static pt_phys_t no_frame(UNUSED void *arg, UNUSED pt_phys_t frame, UNUSED uint64_t size)
+{
+    return 0;
+}
+
+static enum pt_error rebuild_hostile(void)
+{
+    static struct pt_seen seen[256];
+    static pt_phys_t made[256];
+    struct pt copy;
+    unsigned before = A.count;
+    enum pt_error err =
+        pt_rebuild_roots(&P, 1, &copy, &arena_ops, &A, no_frame, NULL, seen, made, 256);
+    if (err == PT_OK)
+        pt_destroy(&copy);
+    else
+        ck_assert_uint_eq(A.count, before);
+    return err;
+}
+
 static void any_call(uint64_t *random)
 {
+    static struct pt_seen seen[256];
+    const struct pt_roots_visitor nothing = {NULL, NULL, NULL};
     struct pt_status st = {.err = PT_OK};
     struct pt_translation t;
     uint64_t flags, sum = 0, sizes[] = {PT_SIZE_4K, PT_SIZE_2M, PT_SIZE_1G};
@@ -341,7 +364,7 @@ static void any_call(uint64_t *random)
     uint64_t size = sizes[next_random(random) % 3];
     bool empty;
     enum pt_error err = PT_OK;
-    switch (next_random(random) % 12) {
+    switch (next_random(random) % 15) {
     case 0:
         err = do_map(&P, va, length, va, PT_WRITE, size);
         break;
@@ -374,6 +397,15 @@ static void any_call(uint64_t *random)
         break;
     case 10:
         err = pt_parent_flags(&P, va, 2, &flags);
+        break;
+    case 11:
+        err = pt_find_first(&P, va, &t);
+        break;
+    case 12:
+        err = pt_walk_roots(&P, 1, seen, 256, &nothing);
+        break;
+    case 13:
+        err = rebuild_hostile();
         break;
     default:
         pt_flush_ignore(pt_update_parent_flags(&P, va, 3, PT_WRITE | PT_USER, &st));
@@ -434,6 +466,10 @@ static bool count_shared(void *arg, UNUSED unsigned root, UNUSED pt_virt_t va, U
     ((struct count *)arg)->shared++;
     return true;
 }
+static pt_phys_t same_frame(UNUSED void *arg, pt_phys_t frame, UNUSED uint64_t size)
+{
+    return frame;
+}
 static pt_phys_t shift_frame(UNUSED void *arg, pt_phys_t frame, UNUSED uint64_t size)
 {
     return frame + PT_SIZE_1G;
@@ -484,6 +520,7 @@ END_TEST
 #define WINDOW_BASE ((1ull << 39) - PT_SIZE_1G)
 #define WINDOW_PAGES (1u << 19)      /* 2 GiB, across a level-4 boundary */
 static uint64_t model[WINDOW_PAGES]; /* frame | flags, or 0 */
+static uint32_t span[WINDOW_PAGES];  /* pages that the entry has: 1, 512 or 512 * 512; or 0 */
 #define MODEL_FLAGS (PT_WRITE | PT_USER | PT_NO_EXEC | PT_COW)
 
 static bool compare_page(void *arg, const struct pt_translation *page)
@@ -491,7 +528,7 @@ static bool compare_page(void *arg, const struct pt_translation *page)
     uint64_t *seen = arg;
     for (uint64_t off = 0; off < page->size; off += 4096) {
         uint64_t i = (page->va + off - WINDOW_BASE) >> 12;
-        if (i >= WINDOW_PAGES ||
+        if (i >= WINDOW_PAGES || (uint64_t)span[i] << 12 != page->size ||
             model[i] != ((page->frame + off) | (page->flags & MODEL_FLAGS) | PT_PRESENT))
             ck_abort_msg("page %#lx differs from the model", (unsigned long)(page->va + off));
         (*seen)++;
@@ -499,14 +536,19 @@ static bool compare_page(void *arg, const struct pt_translation *page)
     return true;
 }
 
-static void compare_all(void)
+static void compare_tables(const struct pt *pt)
 {
     uint64_t seen = 0, expected = 0;
     for (unsigned i = 0; i < WINDOW_PAGES; i++)
         expected += model[i] != 0;
-    ck_assert_int_eq(pt_walk(&P, WINDOW_BASE, (uint64_t)WINDOW_PAGES << 12, compare_page, &seen),
+    ck_assert_int_eq(pt_walk(pt, WINDOW_BASE, (uint64_t)WINDOW_PAGES << 12, compare_page, &seen),
                      PT_OK);
     ck_assert_uint_eq(seen, expected);
+}
+
+static void compare_all(void)
+{
+    compare_tables(&P);
 }
 
 static void random_range(uint64_t *random, unsigned *first, unsigned *n)
@@ -521,17 +563,78 @@ static void random_range(uint64_t *random, unsigned *first, unsigned *n)
     }
 }
 
+static uint64_t model_flags(uint64_t flags)
+{
+    return (flags & PT_COW ? flags & ~PT_WRITE : flags) | PT_PRESENT;
+}
+
+/* A change begins or ends at page i: a large entry around it falls into smaller ones. */
+static void model_split(unsigned i)
+{
+    static const unsigned sizes[] = {512 * 512, 512};
+    for (unsigned k = 0; k < 2 && i < WINDOW_PAGES; k++) {
+        unsigned start = i & ~(sizes[k] - 1);
+        for (unsigned at = start; i != start && span[i] == sizes[k] && at < start + sizes[k]; at++)
+            if (at != i)
+                span[at] = sizes[k] / 512;
+        if (i != start && span[i] == sizes[k])
+            span[i] = sizes[k] / 512;
+    }
+}
+
+static void model_map(unsigned first, unsigned n, pt_phys_t pa, uint64_t flags)
+{
+    model_split(first);
+    model_split(first + n);
+    for (unsigned i = 0, size; i < n; i += size) {
+        unsigned frame = (unsigned)((pa >> 12) % (512 * 512)) + i;
+        for (size = 512 * 512; size > 1; size /= 512)
+            if ((first + i) % size == 0 && frame % size == 0 && n - i >= size)
+                break;
+        for (unsigned k = i; k < i + size; k++) {
+            model[first + k] = (pa + ((uint64_t)k << 12)) | model_flags(flags);
+            span[first + k] = size;
+        }
+    }
+}
+
+static void model_unmap(unsigned first, unsigned n)
+{
+    model_split(first);
+    model_split(first + n);
+    memset(model + first, 0, n * sizeof *model);
+    memset(span + first, 0, n * sizeof *span);
+}
+
+static void model_protect(unsigned first, unsigned n, uint64_t flags)
+{
+    model_split(first);
+    model_split(first + n);
+    for (unsigned i = first; i < first + n; i++)
+        if (model[i])
+            model[i] = (model[i] & PT_FRAME_MASK) | model_flags(flags);
+}
+
+static bool model_has(unsigned first, unsigned n)
+{
+    bool any = false;
+    for (unsigned i = first; i < first + n; i++)
+        any |= model[i] != 0;
+    return any;
+}
+
 static void model_step(uint64_t *random)
 {
     unsigned first, n;
     struct pt_status st;
+    bool empty;
     random_range(random, &first, &n);
     pt_virt_t va = WINDOW_BASE + ((uint64_t)first << 12);
     uint64_t length = (uint64_t)n << 12;
     uint64_t flags = next_random(random) & MODEL_FLAGS;
-    bool had = false;
-    for (unsigned i = 0; i < n; i++)
-        had |= model[first + i] != 0;
+    bool had = model_has(first, n);
+    ck_assert_int_eq(pt_is_empty(&P, va, length, &empty), PT_OK);
+    ck_assert_int_eq(empty, !had);
     switch (next_random(random) % 4) {
     case 0:
     case 1: {
@@ -539,27 +642,122 @@ static void model_step(uint64_t *random)
         if (next_random(random) % 2)
             pa = (pa & ~(PT_SIZE_1G - 1)) | (va & (PT_SIZE_1G - 1));
         pt_flush_ignore(pt_map(&P, va, length, pa, flags, PT_SIZE_1G, &st));
-        for (unsigned i = 0; i < n; i++)
-            model[first + i] = (pa + ((uint64_t)i << 12)) | flags | PT_PRESENT;
+        model_map(first, n, pa, flags);
         break;
     }
     case 2: {
         struct pt_obligation o = pt_unmap(&P, va, length, &st);
         ck_assert(!had || o.start < o.end);
         pt_flush_ignore(o);
-        memset(model + first, 0, n * sizeof *model);
+        model_unmap(first, n);
         break;
     }
     default:
         pt_flush_ignore(pt_protect(&P, va, length, flags, &st));
-        for (unsigned i = 0; i < n; i++) {
-            if (model[first + i])
-                model[first + i] = (model[first + i] & PT_FRAME_MASK) | flags | PT_PRESENT;
-        }
+        model_protect(first, n, flags);
     }
     ck_assert_int_eq(st.err, PT_OK);
     ck_assert_uint_eq(st.done, length);
     ck_assert_int_eq(st.replaced, had);
+}
+
+/* What a call for the one entry of `size` pages at page i answers. */
+static enum pt_error model_error(unsigned i, unsigned size)
+{
+    if (span[i] > size)
+        return PT_PARENT_HUGE;
+    return span[i] == size ? PT_OK : PT_NOT_MAPPED;
+}
+
+static void model_map_page(unsigned i, unsigned size, pt_phys_t pa, uint64_t flags)
+{
+    pt_virt_t va = WINDOW_BASE + ((uint64_t)i << 12);
+    uint64_t length = (uint64_t)size << 12;
+    struct pt_status st;
+    enum pt_error expected = span[i] > size       ? PT_PARENT_HUGE
+                             : model_has(i, size) ? PT_ALREADY_MAPPED
+                                                  : PT_OK;
+    for (int tries = 0; tries < 2; tries++) {
+        if (pa == va)
+            pt_flush_ignore(pt_identity_map(&P, pa, length, flags, &st));
+        else
+            pt_flush_ignore(pt_map_page(&P, va, pa, length, flags, PT_PARENT_DEFAULT, &st));
+        if (st.err == expected || tries)
+            break;
+        /* An empty table is in the way of a large page, until somebody cleans up. */
+        ck_assert(st.err == PT_ALREADY_MAPPED && size > 1);
+        pt_flush_ignore(pt_clean_up_range(&P, va, length, &st));
+        ck_assert_int_eq(st.err, PT_OK);
+    }
+    ck_assert_int_eq(st.err, expected);
+    if (expected == PT_OK)
+        model_map(i, size, pa, flags);
+}
+
+/* The calls for single entries, and for those of tables. */
+static void single_step(uint64_t *random)
+{
+    static const unsigned sizes[] = {1, 512, 512 * 512};
+    unsigned size = sizes[next_random(random) % 3];
+    unsigned i = (unsigned)(next_random(random) % WINDOW_PAGES) & ~(size - 1);
+    pt_virt_t va = WINDOW_BASE + ((uint64_t)i << 12);
+    uint64_t length = (uint64_t)size << 12, flags = next_random(random) & MODEL_FLAGS, got = 0;
+    pt_phys_t pa = (next_random(random) % (1ull << 36)) & ~(length - 1);
+    struct pt_status st;
+    enum pt_error expected = model_error(i, size);
+    int level;
+    switch (next_random(random) % 6) {
+    case 0:
+        model_map_page(i, size, pa, flags);
+        break;
+    case 1:
+        model_map_page(i, size, va, flags);
+        break;
+    case 2:
+        pt_flush_ignore(pt_unmap_page(&P, va, length, &pa, &st));
+        ck_assert_int_eq(st.err, expected);
+        if (expected == PT_OK) {
+            ck_assert_uint_eq(pa, model[i] & PT_FRAME_MASK);
+            model_unmap(i, size);
+        }
+        break;
+    case 3:
+        pt_flush_ignore(pt_update_flags(&P, va, length, flags, &st));
+        ck_assert_int_eq(st.err, expected);
+        if (expected == PT_OK)
+            model_protect(i, size, flags);
+        break;
+    case 4:
+        level = 2 + (int)(next_random(random) % 3);
+        pt_flush_ignore(pt_update_parent_flags(&P, va, level, PT_USER | PT_ACCESSED, &st));
+        ck_assert_int_eq(st.err, pt_parent_flags(&P, va, level, &got));
+        if (st.err == PT_OK) {
+            ck_assert_uint_eq(got, PT_USER | PT_ACCESSED | PT_PRESENT);
+            pt_flush_ignore(pt_update_parent_flags(&P, va, level, PT_PARENT_DEFAULT, &st));
+            ck_assert_int_eq(st.err, PT_OK);
+        }
+        break;
+    default:
+        pt_flush_ignore(pt_clean_up_range(&P, va, length, &st));
+        ck_assert_int_eq(st.err, PT_OK);
+    }
+}
+
+/* A copy of all says what the model does. */
+static void compare_rebuilt(void)
+{
+    static struct pt_seen seen[2 * ARENA_TABLES];
+    static pt_phys_t made[2 * ARENA_TABLES];
+    struct pt copy;
+    unsigned before = A.count, moves = A.move_one_in;
+    A.move_one_in = 0;
+    ck_assert_int_eq(pt_rebuild_roots(&P, 1, &copy, &arena_ops, &A, same_frame, NULL, seen, made,
+                                      ARRAY_SIZE(seen)),
+                     PT_OK);
+    compare_tables(&copy);
+    pt_destroy(&copy);
+    A.move_one_in = moves;
+    ck_assert_uint_eq(A.count, before);
 }
 
 static void probe(uint64_t *random)
@@ -569,6 +767,9 @@ static void probe(uint64_t *random)
     struct pt_translation t;
     enum pt_error err = pt_translate(&P, va, &t);
     ck_assert_int_eq(err, model[i] ? PT_OK : PT_NOT_MAPPED);
+    ck_assert(err || (t.size == (uint64_t)span[i] << 12 && t.va + t.offset == va &&
+                      ((t.frame + t.offset) | (t.flags & MODEL_FLAGS) | PT_PRESENT) == model[i] &&
+                      t.kind == (model[i] & PT_COW ? PT_COPY_ON_WRITE : PT_BASIC)));
     err = pt_find_first(&P, va, &t);
     unsigned next = i;
     while (next < WINDOW_PAGES && !model[next])
@@ -603,17 +804,21 @@ START_TEST(agrees_with_the_model)
     struct pt_status st;
     A.move_one_in = _i == 0 ? 0 : 3;
     memset(model, 0, sizeof model);
+    memset(span, 0, sizeof span);
     for (unsigned step = 0; step < steps_of(12000); step++) {
         model_step(&random);
+        single_step(&random);
         probe(&random);
         if (step % 400 == 0) {
             compare_all();
+            compare_rebuilt();
             check_no_leak();
             pt_flush_ignore(pt_clean_up(&P, &st));
             ck_assert_int_eq(st.err, PT_OK);
             compare_all();
         }
     }
+    compare_all();
     pt_flush_ignore(pt_unmap(&P, WINDOW_BASE, (uint64_t)WINDOW_PAGES << 12, &st));
     ck_assert_int_eq(st.err, PT_OK);
     pt_flush_ignore(pt_clean_up(&P, &st));

@@ -18,6 +18,13 @@ struct change {
     uint64_t done;
 };
 
+/* What the entry of a page gets: one that must be copied before it is written is never writable. */
+static uint64_t page_flags(uint64_t flags)
+{
+    uint64_t refused = flags & PT_COW ? PT_WRITE : 0;
+    return (flags & PT_FLAGS_MASK & ~refused) | PT_PRESENT;
+}
+
 /* A table in a walk: its entries for reading, and for writing once somebody asked. */
 struct table {
     pt_phys_t *pa;
@@ -424,7 +431,7 @@ struct pt_obligation pt_map(struct pt *pt, pt_virt_t va, uint64_t length, pt_phy
                             uint64_t flags, uint64_t max_size, struct pt_status *st)
 {
     struct change c = {.pt = pt,
-                       .flags = (flags & PT_FLAGS_MASK) | PT_PRESENT,
+                       .flags = page_flags(flags),
                        .parent_flags = PT_PARENT_DEFAULT,
                        .parent_add = PT_PARENT_DEFAULT,
                        .max_size = max_size,
@@ -447,8 +454,7 @@ struct pt_obligation pt_unmap(struct pt *pt, pt_virt_t va, uint64_t length, stru
 struct pt_obligation pt_protect(struct pt *pt, pt_virt_t va, uint64_t length, uint64_t flags,
                                 struct pt_status *st)
 {
-    struct change c = {
-        .pt = pt, .flags = (flags & PT_FLAGS_MASK) | PT_PRESENT, .parent_flags = PT_PARENT_DEFAULT};
+    struct change c = {.pt = pt, .flags = page_flags(flags), .parent_flags = PT_PARENT_DEFAULT};
     return run(&c, protect_level, va, length, st);
 }
 
@@ -538,7 +544,7 @@ struct pt_obligation pt_map_page(struct pt *pt, pt_virt_t va, pt_phys_t pa, uint
                                  uint64_t flags, uint64_t parent_flags, struct pt_status *st)
 {
     struct single s = {.c = {.pt = pt,
-                             .flags = (flags & PT_FLAGS_MASK) | PT_PRESENT,
+                             .flags = page_flags(flags),
                              .parent_flags = (parent_flags & PT_FLAGS_MASK) | PT_PRESENT,
                              .parent_add = parent_flags & PT_FLAGS_MASK},
                        .va = va,
@@ -615,7 +621,7 @@ static enum pt_error edit_flags(struct single *s, struct table *t, unsigned i)
 struct pt_obligation pt_update_flags(struct pt *pt, pt_virt_t va, uint64_t size, uint64_t flags,
                                      struct pt_status *st)
 {
-    struct single s = {.c = {.pt = pt, .flags = (flags & PT_FLAGS_MASK) | PT_PRESENT},
+    struct single s = {.c = {.pt = pt, .flags = page_flags(flags)},
                        .va = va,
                        .target = level_of_size(size),
                        .edit = edit_flags};

@@ -38,7 +38,7 @@ typedef uint64_t pt_virt_t; /* guest-virtual, canonical */
 #define PT_DIRTY (1ull << 6)
 #define PT_HUGE (1ull << 7) /* set by the library in level 2 and 3 entries that map a frame */
 #define PT_GLOBAL (1ull << 8)
-#define PT_COW (1ull << 9) /* ours: read-only until copied; never together with PT_WRITE */
+#define PT_COW (1ull << 9) /* ours: read-only until copied; takes PT_WRITE away */
 #define PT_SOFT1 (1ull << 10)
 #define PT_SOFT2 (1ull << 11)
 #define PT_NO_EXEC (1ull << 63)
