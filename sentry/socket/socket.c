@@ -4,6 +4,9 @@
 #include "sentry/socket/socket.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/timer.h"
+#include "sentry/vfs/fasync.h"
+#include <asm/sockios.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -16,6 +19,8 @@ void socket_init(struct socket *s, const struct socket_ops *ops, struct kernel *
     s->type = type;
     s->protocol = protocol;
     s->sndbuf = s->rcvbuf = 212992; /* net.core.wmem_default, rmem_default */
+    s->rcvlowat = 1;
+    s->peek_off = -1;
     wait_queue_init(&s->queue);
     mutex_init(&s->lock, LOCK_SOCKET);
 }
@@ -34,6 +39,10 @@ const ktime_t *socket_deadline(struct socket *s, bool send, ktime_t *at)
     if (timeout.tv_sec == 0 && timeout.tv_usec == 0)
         return NULL;
     int64_t ns;
+    if (timeout.tv_sec < 0) {
+        *at = 0;
+        return at;
+    }
     if (__builtin_mul_overflow((int64_t)timeout.tv_sec, (int64_t)1000000000, &ns) ||
         __builtin_add_overflow(ns, (int64_t)timeout.tv_usec * 1000, &ns))
         ns = INT64_MAX;
@@ -76,9 +85,32 @@ static struct wait_queue *socket_poll_queue(struct file *f)
     return &s->queue;
 }
 
+/* FIOSETOWN, SIOCSPGRP: F_SETOWN, with the number in memory. */
+static long set_owner(struct file *f, struct task *t, gva_t arg)
+{
+    int nr;
+    if (MM_COPY_IN(t->mm, &nr, arg))
+        return -EFAULT;
+    if (nr == INT_MIN)
+        return -EINVAL;
+    return nr < 0 ? file_set_owner(f, t, F_OWNER_PGRP, -nr) : file_set_owner(f, t, F_OWNER_PID, nr);
+}
+
+static long get_owner(struct file *f, struct task *t, gva_t arg)
+{
+    struct owner_info o;
+    file_get_owner(f, t, &o);
+    int nr = o.type == F_OWNER_PGRP ? -o.pid : o.pid;
+    return MM_COPY_OUT(t->mm, arg, &nr);
+}
+
 static long socket_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t arg)
 {
     struct socket *s = f->priv;
+    if (cmd == FIOSETOWN || cmd == SIOCSPGRP)
+        return set_owner(f, t, arg);
+    if (cmd == FIOGETOWN || cmd == SIOCGPGRP)
+        return get_owner(f, t, arg);
     return s->ops->ioctl ? s->ops->ioctl(s, t, cmd, arg) : -ENOTTY;
 }
 
@@ -102,6 +134,7 @@ static const struct file_ops socket_file_ops = {
     .ioctl = socket_ioctl,
     .release = socket_release,
     .can_async = true,
+    .async_urgent = true,
     .async_out = socket_async_out,
 };
 

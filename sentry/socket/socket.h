@@ -40,7 +40,9 @@ struct sock_msg {
     struct scm_files *files;
     struct ucred creds; /* of the first namespaces: socket_cred_out shows them */
     bool has_creds;
-    int out_flags; /* recvmsg: MSG_TRUNC */
+    int out_flags; /* recvmsg: MSG_TRUNC, MSG_OOB */
+    int stamp_as;  /* recvmsg: the option of SO_TIMESTAMP's kind that asked for stamp, or 0 */
+    int64_t stamp; /* ns since 1970 */
 };
 
 struct socket_ops {
@@ -76,9 +78,13 @@ struct socket {
     struct mutex lock;       /* SOCKET */
     /* SOL_SOCKET options that only have to be remembered (lock). */
     uint64_t option_bits;
+    int priority, mark;
     struct linger linger;
-    struct timeval rcv_timeout, snd_timeout; /* 0: none */
+    struct timeval rcv_timeout, snd_timeout; /* 0: none; less: over before it began */
     _Atomic unsigned sndbuf, rcvbuf;
+    _Atomic int rcvlowat, peek_off; /* SO_RCVLOWAT; SO_PEEK_OFF, off if negative */
+    _Atomic int stamp_as;           /* as in struct sock_msg */
+    _Atomic bool oob_inline;
 };
 
 void socket_init(struct socket *s, const struct socket_ops *ops, struct kernel *k, int family,

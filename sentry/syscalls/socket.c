@@ -172,9 +172,9 @@ static long do_accept(struct task *t, const struct sysargs *a, int flags)
 {
     struct file *f;
     int err;
-    if (flags & ~TYPE_FLAGS)
-        return -EINVAL;
     struct socket *s = socket_of_fd(t, ARG_INT(a, 0), &f, &err);
+    if (flags & ~TYPE_FLAGS && err != -EBADF)
+        err = -EINVAL;
     long r = err ? err : accept_on(t, s, f, a, flags);
     file_put(f);
     return r;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONTROL_MAX (20u * 1024) /* net.core.optmem_max */
+#define CONTROL_MAX (128u * 1024) /* net.core.optmem_max */
 #define MMSG_MAX 1024u
 
 /* struct msghdr, struct mmsghdr as the application has them. */
@@ -144,13 +144,14 @@ struct control_out {
     bool truncated;
 };
 
-static int control_put(struct control_out *c, int type, const void *data, size_t n)
+/* Returns whether it could be written. If not, the others are tried all the same. */
+static bool control_put(struct control_out *c, int type, const void *data, size_t n)
 {
     char buf[CMSG_SPACE(SCM_MAX_FILES * sizeof(int))];
     struct cmsghdr h = {.cmsg_len = CMSG_LEN(n), .cmsg_level = SOL_SOCKET, .cmsg_type = type};
     if (c->room < sizeof h) {
         c->truncated = true;
-        return 0;
+        return true;
     }
     if (h.cmsg_len > c->room) {
         c->truncated = true;
@@ -160,16 +161,16 @@ static int control_put(struct control_out *c, int type, const void *data, size_t
     memcpy(buf, &h, sizeof h);
     memcpy(buf + sizeof h, data, h.cmsg_len - sizeof h);
     if (mm_copy_out(c->t->mm, c->at, buf, h.cmsg_len))
-        return -EFAULT;
+        return false;
     uint64_t step = MIN((uint64_t)CMSG_ALIGN(h.cmsg_len), c->room);
     c->at += step;
     c->room -= step;
     c->used += step;
-    return 0;
+    return true;
 }
 
 /* Descriptors for as many of the files as there is room for. */
-static int control_put_files(struct control_out *c, const struct scm_files *files, bool cloexec)
+static void control_put_files(struct control_out *c, const struct scm_files *files, bool cloexec)
 {
     int fds[SCM_MAX_FILES];
     unsigned n = 0, max = 0;
@@ -183,28 +184,43 @@ static int control_put_files(struct control_out *c, const struct scm_files *file
     }
     if (n < files->n)
         c->truncated = true;
-    return n ? control_put(c, SCM_RIGHTS, fds, n * sizeof fds[0]) : 0;
+    if (!n || control_put(c, SCM_RIGHTS, fds, n * sizeof fds[0]))
+        return;
+    c->truncated = true;
+    while (n--)
+        fd_close(c->t, fds[n]);
+}
+
+static void control_put_stamp(struct control_out *c, const struct sock_msg *m)
+{
+    /* struct timeval, or struct timespec */
+    bool micro = m->stamp_as == SO_TIMESTAMP_OLD || m->stamp_as == SO_TIMESTAMP_NEW;
+    int64_t v[2] = {m->stamp / 1000000000, m->stamp % 1000000000 / (micro ? 1000 : 1)};
+    control_put(c, m->stamp_as, v, sizeof v);
 }
 
 /* Writes what m brought; *used: bytes, *flags: MSG_CTRUNC. */
-static int control_out(struct task *t, const struct user_msghdr *h, const struct sock_msg *m,
-                       uint64_t *used, int *flags)
+static void control_out(struct task *t, const struct user_msghdr *h, const struct sock_msg *m,
+                        uint64_t *used, int *flags)
 {
     struct control_out c = {.t = t, .at = h->control, .room = h->control_len};
-    int err = 0;
     if (!h->control)
         c.room = 0;
+    if (m->stamp_as)
+        control_put_stamp(&c, m);
     if (m->has_creds) {
         struct ucred u = socket_cred_out(t, &m->creds);
-        err = control_put(&c, SCM_CREDENTIALS, &u, sizeof u);
+        control_put(&c, SCM_CREDENTIALS, &u, sizeof u);
     }
-    if (!err && m->files)
-        err = control_put_files(&c, m->files, m->flags & MSG_CMSG_CLOEXEC);
+    if (m->files)
+        control_put_files(&c, m->files, m->flags & MSG_CMSG_CLOEXEC);
     *used = c.used;
     if (c.truncated)
         *flags |= MSG_CTRUNC;
-    return err;
 }
+
+/* What only 32-bit programs' calls have. */
+#define MSG_CMSG_COMPAT 0x80000000u
 
 /* ---- sending ---- */
 
@@ -243,6 +259,8 @@ SYSCALL(sendmsg)
     struct user_msghdr h;
     struct file *f;
     int err;
+    if (ARG_UINT(a, 2) & MSG_CMSG_COMPAT)
+        return -EINVAL;
     socket_of_fd(t, ARG_INT(a, 0), &f, &err);
     if (!err)
         err = MM_COPY_IN(t->mm, &h, ARG_GVA(a, 1));
@@ -257,6 +275,8 @@ SYSCALL(sendmmsg)
     int err;
     unsigned n = MIN(ARG_UINT(a, 2), MMSG_MAX), done = 0;
     gva_t at = ARG_GVA(a, 1);
+    if (ARG_UINT(a, 3) & MSG_CMSG_COMPAT)
+        return -EINVAL;
     socket_of_fd(t, ARG_INT(a, 0), &f, &err);
     long r = err;
     for (; !err && done < n; done++, at += sizeof(struct user_mmsghdr)) {
@@ -319,7 +339,7 @@ static long receive_into(struct task *t, struct file *f, const struct user_msghd
         err = socket_addr_out(t, h->name, at + offsetof(struct user_msghdr, name_len), &m.name,
                               m.name_len);
     if (r >= 0 && !err)
-        err = control_out(t, h, &m, &used, &out_flags);
+        control_out(t, h, &m, &used, &out_flags);
     if (r >= 0 && !err)
         err = MM_COPY_OUT(t->mm, at + offsetof(struct user_msghdr, flags), &out_flags);
     if (r >= 0 && !err)
@@ -333,6 +353,8 @@ SYSCALL(recvmsg)
     struct user_msghdr h;
     struct file *f;
     int err;
+    if (ARG_UINT(a, 2) & MSG_CMSG_COMPAT)
+        return -EINVAL;
     socket_of_fd(t, ARG_INT(a, 0), &f, &err);
     if (!err)
         err = MM_COPY_IN(t->mm, &h, ARG_GVA(a, 1));
@@ -370,11 +392,20 @@ static long receive_many(struct task *t, struct file *f, gva_t at, unsigned n, u
     return done ? (long)done : r;
 }
 
+static int time_left_out(struct task *t, gva_t addr, ktime_t deadline)
+{
+    int64_t left = MAX((int64_t)deadline - (int64_t)ktime_now(), (int64_t)0);
+    struct timespec ts = {left / 1000000000, left % 1000000000};
+    return MM_COPY_OUT(t->mm, addr, &ts);
+}
+
 SYSCALL(recvmmsg)
 {
     struct file *f;
     ktime_t room;
     const ktime_t *deadline = &room;
+    if (ARG_UINT(a, 3) & MSG_CMSG_COMPAT)
+        return -EINVAL;
     int err = poll_deadline_timespec(t, ARG_GVA(a, 4), &deadline);
     if (err)
         return err;
@@ -382,6 +413,8 @@ SYSCALL(recvmmsg)
     long r = err ? err
                  : receive_many(t, f, ARG_GVA(a, 1), MIN(ARG_UINT(a, 2), MMSG_MAX), ARG_UINT(a, 3),
                                 deadline);
+    if (deadline && r > 0 && time_left_out(t, ARG_GVA(a, 4), *deadline))
+        r = -EFAULT;
     file_put(f);
     return r;
 }

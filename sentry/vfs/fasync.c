@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#define BAND (EPOLLIN | EPOLLOUT) /* what O_ASYNC listens to */
+
 struct file_owner {
     struct refcount ref; /* the file, and a thread that has it to flush */
     struct kernel *kernel;
@@ -64,6 +66,38 @@ void file_get_owner(struct file *f, const struct task *t, struct owner_info *out
     };
 }
 
+/* A wake-up, with the queue's lock held. Takes nothing away from others who wait. */
+static bool note(struct wait_entry *e, uint32_t events)
+{
+    struct file_owner *o = e->owner;
+    struct task *t = task_current();
+    events &= e->mask | (e->mask & BAND ? EPOLLERR | EPOLLHUP : 0u);
+    if ((events & EPOLLOUT) && o->out_missed && !atomic_exchange(o->out_missed, false))
+        events &= ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+    if (!events || atomic_fetch_or(&o->events, events))
+        return false;
+    ref_get(&o->ref);
+    o->next = todo;
+    todo = o;
+    if (t)
+        atomic_fetch_or(&t->work, TASK_WORK_ASYNC);
+    return false;
+}
+
+/* Makes o hear of these events, or of none. f->lock held. */
+static void owner_listen(struct file_owner *o, struct file *f, uint32_t events)
+{
+    if (o->queue)
+        wait_remove(o->queue, &o->entry);
+    o->queue = events ? file_poll_queue(f) : NULL;
+    if (!o->queue)
+        return;
+    o->out_missed = f->ops->async_out ? f->ops->async_out(f) : NULL;
+    o->entry = (struct wait_entry){.mask = events, .wake = note, .owner = o};
+    list_init(&o->entry.link);
+    wait_add(o->queue, &o->entry);
+}
+
 /* Takes over the reference on pid. */
 static int set_owner(struct file *f, const struct task *t, int type, struct pid *pid)
 {
@@ -83,6 +117,8 @@ static int set_owner(struct file *f, const struct task *t, int type, struct pid 
         o->euid = t->cred->euid;
     }
     pid_put(old);
+    if (f->ops->async_urgent && !o->queue)
+        owner_listen(o, f, EPOLLPRI);
     return 0;
 }
 
@@ -110,26 +146,6 @@ int file_set_signal(struct file *f, int sig)
     return 0;
 }
 
-/* ---- noting ---- */
-
-/* A wake-up, with the queue's lock held. Takes nothing away from others who wait. */
-static bool note(struct wait_entry *e, uint32_t events)
-{
-    struct file_owner *o = e->owner;
-    struct task *t = task_current();
-    events &= e->mask | EPOLLERR | EPOLLHUP;
-    if ((events & EPOLLOUT) && o->out_missed && !atomic_exchange(o->out_missed, false))
-        events &= ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
-    if (!events || atomic_fetch_or(&o->events, events))
-        return false;
-    ref_get(&o->ref);
-    o->next = todo;
-    todo = o;
-    if (t)
-        atomic_fetch_or(&t->work, TASK_WORK_ASYNC);
-    return false;
-}
-
 int file_set_async(struct file *f, int fd, bool on)
 {
     MUTEX_GUARD(&f->lock);
@@ -140,19 +156,11 @@ int file_set_async(struct file *f, int fd, bool on)
         MUTEX_GUARD(&o->lock);
         o->fd = fd;
     }
-    if (on && !o->queue && (o->queue = file_poll_queue(f))) {
-        o->out_missed = f->ops->async_out ? f->ops->async_out(f) : NULL;
-        o->entry = (struct wait_entry){
-            .mask = (f->readable ? EPOLLIN : 0u) | (f->writable ? EPOLLOUT : 0u),
-            .wake = note,
-            .owner = o,
-        };
-        list_init(&o->entry.link);
-        wait_add(o->queue, &o->entry);
-    } else if (!on && o->queue) {
-        wait_remove(o->queue, &o->entry);
-        o->queue = NULL;
-    }
+    uint32_t events = f->ops->async_urgent ? EPOLLPRI : 0;
+    if (on)
+        events |= (f->readable ? EPOLLIN : 0u) | (f->writable ? EPOLLOUT : 0u);
+    if (!o->queue || o->entry.mask != events)
+        owner_listen(o, f, events);
     return 0;
 }
 
@@ -242,7 +250,8 @@ static bool has_codes_of_its_own(int sig)
            sig == SIGCHLD || sig == SIGSYS;
 }
 
-static void send_band(struct file_owner *o, int code, long band)
+/* sig: of its own, whatever F_SETSIG says; or 0. */
+static void send_band(struct file_owner *o, int sig, int code, long band)
 {
     struct sending s = {0};
     {
@@ -256,7 +265,9 @@ static void send_band(struct file_owner *o, int code, long band)
         s.info.si_signo = o->sig;
         s.info.si_fd = o->fd;
     }
-    if (s.info.si_signo) {
+    if (sig) {
+        siginfo_kernel(&s.info, sig);
+    } else if (s.info.si_signo) {
         s.info.si_code = has_codes_of_its_own(s.info.si_signo) ? SI_SIGIO : code;
         s.info.si_band = band;
     } else {
@@ -268,14 +279,16 @@ static void send_band(struct file_owner *o, int code, long band)
 
 static void send_events(struct file_owner *o, uint32_t events)
 {
+    if (events & EPOLLPRI)
+        send_band(o, SIGURG, 0, 0);
     if (events & EPOLLHUP)
-        send_band(o, POLL_HUP, EPOLLHUP | EPOLLERR);
+        send_band(o, 0, POLL_HUP, EPOLLHUP | EPOLLERR);
     else if (events & EPOLLERR)
-        send_band(o, POLL_ERR, EPOLLERR);
+        send_band(o, 0, POLL_ERR, EPOLLERR);
     else if (events & EPOLLIN)
-        send_band(o, POLL_IN, EPOLLIN | EPOLLRDNORM);
+        send_band(o, 0, POLL_IN, EPOLLIN | EPOLLRDNORM);
     if (events & EPOLLOUT)
-        send_band(o, POLL_OUT, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+        send_band(o, 0, POLL_OUT, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
 }
 
 void fasync_flush(void)

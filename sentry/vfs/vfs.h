@@ -409,6 +409,8 @@ struct file_ops {
     long (*fcntl)(struct file *f, struct task *t, unsigned cmd, uint64_t arg);
     /* O_ASYNC works: wake-ups of poll_queue become signals. */
     bool can_async;
+    /* Its queue tells of EPOLLPRI, which is SIGURG to the owner. */
+    bool async_urgent;
     /* Where it is noted (true) that somebody missed room for output: only then POLLOUT becomes a
      * signal. NULL: always. */
     _Atomic bool *(*async_out)(struct file *f);

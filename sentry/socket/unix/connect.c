@@ -139,6 +139,7 @@ static void unix_close(struct unix_sock *s, bool embryo)
     list_move_all(&s->embryos, &embryos);
     s->nmsgs = 0;
     s->bytes = 0;
+    s->oob = NULL;
     s->nembryos = 0;
     mutex_unlock(&s->sock.lock);
     wait_wake_n(&s->room, WRITABLE, INT_MAX);
@@ -165,6 +166,21 @@ void unix_release(struct socket *sock)
 
 /* ---- connecting ---- */
 
+/* s has another peer now, or none: what it had not read of the old one is lost, which the old one
+ * hears if it was connected to s. */
+static void forget_old_peer(struct unix_sock *s, struct unix_sock *old)
+{
+    if (!unix_purge(s))
+        return;
+    mutex_lock(&old->sock.lock);
+    bool tell = old->peer == s && old->state != UNIX_DEAD;
+    if (tell)
+        old->err = ECONNRESET;
+    mutex_unlock(&old->sock.lock);
+    if (tell)
+        wait_wake_n(&old->sock.queue, POLLERR, INT_MAX);
+}
+
 /* Gives a datagram socket another peer (a reference is taken over), or none. */
 void unix_set_dgram_peer(struct unix_sock *s, struct unix_sock *other, enum unix_state state)
 {
@@ -185,6 +201,8 @@ void unix_set_dgram_peer(struct unix_sock *s, struct unix_sock *other, enum unix
         mutex_unlock(&other->sock.lock);
     }
     unix_names_unlock(s);
+    if (old && old != other && state != UNIX_DEAD)
+        forget_old_peer(s, old);
     unix_put(old);
 }
 
@@ -279,12 +297,17 @@ static int begin_connect(struct unix_sock *s, struct task *t)
 static int connect_stream(struct unix_sock *s, struct task *t, const struct sockaddr_storage *a,
                           socklen_t len, bool nonblock)
 {
-    int err = begin_connect(s, t);
-    if (err)
+    struct unix_sock *listener = NULL, *e = NULL;
+    int err = unix_lookup(t, a, len, s->sock.type, &listener);
+    if (!err)
+        err = begin_connect(s, t);
+    if (err) {
+        unix_put(listener);
         return err;
-    struct unix_sock *listener = NULL;
-    struct unix_sock *e = unix_create(t->kernel, s->sock.type);
-    err = e ? unix_lookup(t, a, len, s->sock.type, &listener) : -ENOMEM;
+    }
+    e = unix_create(t->kernel, s->sock.type);
+    if (!e)
+        err = -ENOMEM;
     if (!err && s->passcred)
         err = unix_autobind(s);
     if (!err)
@@ -327,15 +350,15 @@ int unix_listen(struct socket *sock, struct task *t, int backlog)
     return err;
 }
 
-/* 0 and an embryo, or -EAGAIN if there is none. */
-static int take_embryo(struct unix_sock *s, struct unix_sock **out)
+/* 0 and an embryo, or -EAGAIN if there is none; -EINVAL if that stays so. */
+static int take_embryo(struct unix_sock *s, bool nonblock, struct unix_sock **out)
 {
     MUTEX_GUARD(&s->sock.lock);
-    if (s->state != UNIX_LISTEN || s->rcv_shut)
+    if (s->state != UNIX_LISTEN)
         return -EINVAL;
     struct unix_sock *e = list_first(&s->embryos, struct unix_sock, accept_link);
     if (!e)
-        return -EAGAIN;
+        return s->rcv_shut && !nonblock ? -EINVAL : -EAGAIN;
     list_del(&e->accept_link);
     s->nembryos--;
     *out = e;
@@ -347,7 +370,7 @@ int unix_accept(struct socket *sock, struct task *t, bool nonblock, struct socke
     struct unix_sock *s = unix_of(sock), *e = NULL;
     if (unix_is_dgram(s))
         return -EOPNOTSUPP;
-    int err = take_embryo(s, &e);
+    int err = take_embryo(s, nonblock, &e);
     if (err == -EAGAIN && !nonblock) {
         struct wait_entry w;
         ktime_t at;
@@ -356,7 +379,7 @@ int unix_accept(struct socket *sock, struct task *t, bool nonblock, struct socke
         wait_entry_init_task(&w, t, POLLIN);
         w.exclusive = true;
         wait_add(&s->sock.queue, &w);
-        while ((err = take_embryo(s, &e)) == -EAGAIN && !slept)
+        while ((err = take_embryo(s, nonblock, &e)) == -EAGAIN && !slept)
             slept = task_block(t, deadline);
         wait_remove(&s->sock.queue, &w);
         if (err == -EAGAIN && slept != -ETIMEDOUT)
@@ -408,6 +431,8 @@ static uint32_t unix_poll(struct socket *sock)
         ready |= POLLRDHUP | READABLE;
     if (s->nmsgs || s->nembryos)
         ready |= READABLE;
+    if (s->oob)
+        ready |= POLLPRI;
     if (!unix_is_dgram(s) && (s->state == UNIX_CLOSE || s->state == UNIX_CONNECTING))
         ready |= POLLHUP;
     bool may_write = s->state != UNIX_LISTEN && unix_writable(s);
@@ -428,8 +453,12 @@ static long unix_ioctl(struct socket *sock, struct task *t, unsigned cmd, uint64
 {
     struct unix_sock *s = unix_of(sock);
     int n = 0;
+    if (cmd == SIOCATMARK && s->sock.type == SOCK_STREAM) {
+        n = unix_at_mark(s);
+        return MM_COPY_OUT(t->mm, arg, &n);
+    }
     if (cmd != SIOCINQ && cmd != SIOCOUTQ)
-        return -ENOTTY;
+        return cmd == SIOCATMARK ? -EOPNOTSUPP : -ENOTTY;
     mutex_lock(&s->sock.lock);
     bool listening = s->state == UNIX_LISTEN;
     if (cmd == SIOCOUTQ) {
@@ -461,8 +490,7 @@ static int unix_getsockopt(struct socket *sock, int level, int name, void *val, 
     bool plain = true;
     switch (name) {
     case SO_ERROR:
-        value = s->err;
-        s->err = 0;
+        value = -unix_take_error(s);
         break;
     case SO_PASSCRED:
         value = s->passcred;

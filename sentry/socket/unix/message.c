@@ -51,6 +51,7 @@ static int msg_create(struct unix_sock *s, struct uio *u, size_t n, const struct
     mutex_unlock(&s->sock.lock);
     msg->files = NULL;
     msg->creds = m->creds;
+    msg->stamp = 0;
     msg->len = n;
     msg->off = 0;
     atomic_fetch_add(&s->sent, cost(msg));
@@ -74,6 +75,8 @@ void unix_msg_free(struct unix_msg *msg)
 /* other->sock.lock held. The files of m go with it. */
 static void enqueue(struct unix_sock *other, struct unix_msg *msg, struct sock_msg *m)
 {
+    if (other->sock.stamp_as && other->sock.type != SOCK_STREAM)
+        msg->stamp = clock_realtime(&other->sock.kernel->clock);
     msg->files = m->files;
     m->files = NULL;
     list_add_tail(&other->msgs, &msg->link);
@@ -137,20 +140,23 @@ static int stream_peer(struct unix_sock *s, struct unix_sock **other)
     return 0;
 }
 
-/* Puts msg in other's queue, with the files of m. */
-static int deliver(struct unix_sock *other, struct unix_msg *msg, struct sock_msg *m)
+/* Puts msg in other's queue, with the files of m. An urgent message is one byte; the one before it,
+ * if nobody has read it, becomes a byte like others. */
+static int deliver(struct unix_sock *other, struct unix_msg *msg, struct sock_msg *m, bool urgent)
 {
     mutex_lock(&other->sock.lock);
     bool open = other->state != UNIX_DEAD && !other->rcv_shut;
     if (open) {
         enqueue(other, msg, m);
+        if (urgent)
+            other->oob = msg;
     }
     mutex_unlock(&other->sock.lock);
     if (!open) {
         unix_msg_free(msg);
         return -EPIPE;
     }
-    wait_wake(&other->sock.queue, READABLE);
+    wait_wake(&other->sock.queue, READABLE | (urgent ? POLLPRI : 0));
     return 0;
 }
 
@@ -163,12 +169,14 @@ static ssize_t stream_send_to(struct unix_sock *s, struct unix_sock *other, stru
     int err = 0;
     while (u->resid && !err) {
         struct unix_msg *msg;
-        size_t n = MIN(u->resid, MIN((uint64_t)STREAM_CHUNK, (uint64_t)s->sock.sndbuf / 2));
+        bool urgent = m->flags & MSG_OOB && u->resid == 1; /* the last byte */
+        uint64_t left = m->flags & MSG_OOB && !urgent ? u->resid - 1 : u->resid;
+        size_t n = MIN(left, MIN((uint64_t)STREAM_CHUNK, (uint64_t)s->sock.sndbuf / 2));
         err = wait_room(s, t, m->flags & MSG_DONTWAIT);
         if (!err)
             err = msg_create(s, u, n, m, &msg);
         if (!err)
-            err = deliver(other, msg, m);
+            err = deliver(other, msg, m, urgent);
         if (!err)
             done += (ssize_t)n;
     }
@@ -178,6 +186,8 @@ static ssize_t stream_send_to(struct unix_sock *s, struct unix_sock *other, stru
 static ssize_t stream_send(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
 {
     struct unix_sock *other = NULL;
+    if (m->flags & MSG_OOB && u->resid == 0)
+        return -EOPNOTSUPP;
     ssize_t n = stream_peer(s, &other);
     if (m->name_len)
         n = n == -ENOTCONN ? -EOPNOTSUPP : -EISCONN;
@@ -275,8 +285,13 @@ static ssize_t dgram_send(struct unix_sock *s, struct task *t, struct uio *u, st
 ssize_t unix_sendmsg(struct socket *sock, struct task *t, struct uio *u, struct sock_msg *m)
 {
     struct unix_sock *s = unix_of(sock);
-    if (m->flags & MSG_OOB)
+    if (m->flags & MSG_OOB && sock->type != SOCK_STREAM)
         return -EOPNOTSUPP;
+    if (sock->type == SOCK_SEQPACKET && s->err) {
+        MUTEX_GUARD(&sock->lock);
+        if (s->err)
+            return unix_take_error(s);
+    }
     if (!m->has_creds)
         unix_set_cred(&m->creds, t);
     int err = unix_files_launch(t->kernel, m->files, t->cred->uid);
@@ -287,21 +302,101 @@ ssize_t unix_sendmsg(struct socket *sock, struct task *t, struct uio *u, struct 
 
 /* ---- receiving ---- */
 
-/*
- * The first message, which stays in the queue; NULL at the end of file. -EAGAIN if there is
- * neither. recv_lock held, so nobody else takes it off.
- */
-static int peek_first(struct unix_sock *s, struct unix_msg **out)
+/* Where a reader stands. */
+struct look {
+    bool peek;
+    bool copied;                  /* it has something already */
+    const struct unix_msg *after; /* go on behind this one (peek) */
+    size_t skip;                  /* SO_PEEK_OFF: bytes to pass over; then, of the message found */
+    bool at_mark;                 /* out: what is urgent comes next, and ends this call */
+};
+
+static void look_begin(struct look *k, const struct unix_sock *s, const struct sock_msg *m)
 {
-    MUTEX_GUARD(&s->sock.lock);
-    *out = list_first(&s->msgs, struct unix_msg, link);
-    if (*out)
-        return 0;
-    if (s->err) {
-        int err = -s->err;
-        s->err = 0;
-        return err;
+    int off = s->sock.peek_off;
+    *k = (struct look){.peek = m->flags & MSG_PEEK};
+    if (k->peek && off > 0)
+        k->skip = (size_t)off;
+}
+
+/* SO_PEEK_OFF goes on with what was looked at, and back with what is taken. */
+static void move_peek_off(struct unix_sock *s, bool peek, size_t n)
+{
+    int off = s->sock.peek_off;
+    if (off < 0)
+        return;
+    int64_t moved = peek ? (int64_t)off + (int64_t)n : (int64_t)off - (int64_t)n;
+    s->sock.peek_off = (int)MIN(MAX(moved, (int64_t)0), (int64_t)INT32_MAX);
+}
+
+/* Off the queue, onto `dropped`. sock.lock held. */
+static void drop_locked(struct unix_sock *s, struct unix_msg *msg, struct list_head *dropped)
+{
+    if (s->oob == msg)
+        s->oob = NULL;
+    list_del(&msg->link);
+    s->nmsgs--;
+    s->bytes -= msg->len - msg->off;
+    list_add_tail(dropped, &msg->link);
+}
+
+/* Whether msg marks the place of urgent data: that byte itself, or what MSG_OOB left of it. A read
+ * that has something ends there (*end); one that begins there passes over it. */
+static bool is_mark(struct unix_sock *s, const struct look *k, const struct unix_msg *msg,
+                    bool *end)
+{
+    bool unread = msg == s->oob;
+    if (s->sock.type != SOCK_STREAM || (!unread && msg->off < msg->len))
+        return false;
+    *end = k->copied && (unread || !s->oob);
+    return *end || !unread || !s->sock.oob_inline;
+}
+
+/* The next message for this reader, or NULL. sock.lock held. */
+static struct unix_msg *look_for(struct unix_sock *s, struct look *k, struct list_head *dropped)
+{
+    struct unix_msg *msg, *next;
+    bool behind = !k->after;
+    list_for_each_safe (msg, next, &s->msgs, link) {
+        size_t left = msg->len - msg->off;
+        if (!behind) {
+            behind = msg == k->after;
+            continue;
+        }
+        if (is_mark(s, k, msg, &k->at_mark)) {
+            if (k->at_mark)
+                return NULL;
+            if (!k->peek)
+                drop_locked(s, msg, dropped);
+            continue;
+        }
+        if (k->skip >= left && (left || k->skip)) {
+            k->skip -= left;
+            continue;
+        }
+        if (!k->peek && msg == s->oob)
+            s->oob = NULL; /* SO_OOBINLINE: read like any other */
+        return msg;
     }
+    return NULL;
+}
+
+static void free_all(struct list_head *msgs)
+{
+    struct unix_msg *msg, *next;
+    list_for_each_safe (msg, next, msgs, link) {
+        list_del(&msg->link);
+        unix_msg_free(msg);
+    }
+}
+
+/* Why there is no message: an error, 0 at the end of file or at a mark, or -EAGAIN. */
+static int look_status(struct unix_sock *s, const struct look *k)
+{
+    if (k->at_mark)
+        return 0;
+    if (s->err)
+        return unix_take_error(s);
     if (s->rcv_shut)
         return 0;
     if (!unix_is_dgram(s) && s->state != UNIX_CONNECTED)
@@ -309,17 +404,38 @@ static int peek_first(struct unix_sock *s, struct unix_msg **out)
     return -EAGAIN;
 }
 
-/* As peek_first, but waits. */
-static int wait_first(struct unix_sock *s, struct task *t, bool nonblock, const ktime_t *deadline,
-                      struct unix_msg **out)
+/*
+ * The next message, which stays in the queue; NULL at the end of file. -EAGAIN if there is
+ * neither. recv_lock held, so nobody else takes it off.
+ */
+static int try_look(struct unix_sock *s, struct look *k, struct unix_msg **out)
 {
-    int err = peek_first(s, out), slept = 0;
+    struct list_head dropped;
+    size_t skip = k->skip;
+    list_init(&dropped);
+    mutex_lock(&s->sock.lock);
+    *out = look_for(s, k, &dropped);
+    int err = *out ? 0 : look_status(s, k);
+    mutex_unlock(&s->sock.lock);
+    if (!*out)
+        k->skip = skip;
+    free_all(&dropped);
+    return err;
+}
+
+/* As try_look, but waits. */
+static int wait_first(struct unix_sock *s, struct task *t, bool nonblock, const ktime_t *deadline,
+                      struct look *k, struct unix_msg **out)
+{
+    int err = try_look(s, k, out), slept = 0;
+    if (!err && !*out && unix_is_dgram(s) && nonblock)
+        return -EAGAIN; /* datagrams have no end */
     if (err != -EAGAIN || nonblock)
         return err;
     struct wait_entry w;
     wait_entry_init_task(&w, t, POLLIN);
     wait_add(&s->sock.queue, &w);
-    while ((err = peek_first(s, out)) == -EAGAIN && !slept) {
+    while ((err = try_look(s, k, out)) == -EAGAIN && !slept) {
         mutex_unlock(&s->recv_lock);
         slept = task_block(t, deadline);
         mutex_lock(&s->recv_lock);
@@ -351,6 +467,13 @@ static void take_files(struct sock_msg *m, struct unix_msg *msg)
     unix_files_land(&msg->files, &m->files);
 }
 
+static void take_stamp(struct unix_sock *s, struct sock_msg *m, const struct unix_msg *msg)
+{
+    m->stamp_as = s->sock.stamp_as;
+    if (m->stamp_as)
+        m->stamp = msg->stamp ? msg->stamp : clock_realtime(&s->sock.kernel->clock);
+}
+
 /* A message is out of the queue. */
 static void consumed(struct unix_sock *s, struct unix_msg *msg)
 {
@@ -363,23 +486,27 @@ static void consumed(struct unix_sock *s, struct unix_msg *msg)
 static ssize_t dgram_recv(struct unix_sock *s, struct task *t, struct uio *u, struct sock_msg *m)
 {
     struct unix_msg *msg;
+    struct look k;
     ktime_t at;
     MUTEX_GUARD(&s->recv_lock);
     const ktime_t *deadline = socket_deadline(&s->sock, false, &at);
-    int err = wait_first(s, t, m->flags & MSG_DONTWAIT, deadline, &msg);
+    look_begin(&k, s, m);
+    int err = wait_first(s, t, m->flags & MSG_DONTWAIT, deadline, &k, &msg);
     if (err || !msg)
         return err;
     take_name(m, msg);
     m->creds = msg->creds;
     m->has_creds = s->passcred;
+    take_stamp(s, m, msg);
     take_files(m, msg);
-    size_t n = MIN(msg->len, u->resid);
-    bool faulted = n && uio_copy_to(u, msg->data, n) != (ssize_t)n;
-    if (n < msg->len)
+    size_t whole = msg->len - k.skip, n = MIN(whole, u->resid);
+    bool faulted = n && uio_copy_to(u, msg->data + k.skip, n) != (ssize_t)n;
+    move_peek_off(s, k.peek, k.peek ? n : msg->len);
+    if (n < whole)
         m->out_flags |= MSG_TRUNC;
     if (m->flags & MSG_TRUNC)
-        n = msg->len;
-    if (!(m->flags & MSG_PEEK))
+        n = whole;
+    if (!k.peek)
         consumed(s, msg);
     return faulted ? -EFAULT : (ssize_t)n;
 }
@@ -402,41 +529,24 @@ static bool advance(struct unix_sock *s, struct unix_msg *msg, size_t n)
     return all;
 }
 
-/* Looks at the messages in the queue without taking them. recv_lock held. */
-static ssize_t stream_peek(struct unix_sock *s, struct unix_msg *msg, struct uio *u,
-                           struct sock_msg *m)
-{
-    ssize_t done = 0;
-    m->creds = msg->creds;
-    m->has_creds = s->passcred;
-    while (msg && u->resid) {
-        if (s->passcred && !same_creds(&m->creds, &msg->creds))
-            break;
-        size_t n = MIN(msg->len - msg->off, u->resid);
-        if (uio_copy_to(u, msg->data + msg->off, n) != (ssize_t)n)
-            return done ? done : -EFAULT;
-        done += (ssize_t)n;
-        if (msg->files) {
-            take_files(m, msg);
-            break;
-        }
-        MUTEX_GUARD(&s->sock.lock);
-        struct list_head *next = msg->link.next;
-        msg = next == &s->msgs ? NULL : list_entry(next, struct unix_msg, link);
-    }
-    return done;
-}
-
-/* One message, or a part. Returns bytes; *stop: nothing may be joined to it. */
-static ssize_t stream_take(struct unix_sock *s, struct unix_msg *msg, struct uio *u,
+/* One message, or a part, is looked at or taken. Returns bytes; *stop: nothing may be joined to it.
+ */
+static ssize_t stream_take(struct unix_sock *s, struct look *k, struct unix_msg *msg, struct uio *u,
                            struct sock_msg *m, bool *stop)
 {
-    size_t n = MIN(msg->len - msg->off, u->resid);
-    ssize_t copied = uio_copy_to(u, msg->data + msg->off, n);
+    size_t left = msg->len - msg->off - k->skip;
+    ssize_t copied = uio_copy_to(u, msg->data + msg->off + k->skip, MIN(left, u->resid));
     if (copied < 0)
         return copied;
     take_files(m, msg);
-    bool all = advance(s, msg, (size_t)copied);
+    move_peek_off(s, k->peek, (size_t)copied);
+    bool all = (size_t)copied == left;
+    if (k->peek) {
+        k->after = msg;
+        k->skip = 0;
+    } else {
+        all = advance(s, msg, (size_t)copied);
+    }
     *stop = !all || m->files;
     return copied;
 }
@@ -446,34 +556,83 @@ static ssize_t stream_recv(struct unix_sock *s, struct task *t, struct uio *u, s
     ktime_t at;
     ssize_t done = 0, n = 0;
     bool stop = false, nonblock = m->flags & MSG_DONTWAIT;
+    uint64_t low = m->flags & MSG_WAITALL ? u->resid : MIN(u->resid, (uint64_t)s->sock.rcvlowat);
+    struct look k;
     MUTEX_GUARD(&s->recv_lock);
     const ktime_t *deadline = socket_deadline(&s->sock, false, &at);
-    while (u->resid && !stop) {
+    look_begin(&k, s, m);
+    do {
         struct unix_msg *msg;
-        bool enough = done && !(m->flags & MSG_WAITALL);
-        n = wait_first(s, t, nonblock || enough, deadline, &msg);
+        k.copied = done > 0;
+        bool enough = done && (k.peek || (uint64_t)done >= low);
+        n = wait_first(s, t, nonblock || enough, deadline, &k, &msg);
         if (n || !msg)
             break;
-        if (m->flags & MSG_PEEK)
-            return stream_peek(s, msg, u, m);
         if (done && s->passcred && !same_creds(&m->creds, &msg->creds))
             break;
         if (!done)
             take_name(m, msg);
         m->creds = msg->creds;
         m->has_creds = s->passcred;
-        n = stream_take(s, msg, u, m, &stop);
+        n = stream_take(s, &k, msg, u, m, &stop);
         if (n < 0)
             break;
         done += n;
-    }
+    } while (u->resid && !stop);
     return done ? done : n;
+}
+
+/* MSG_OOB: the urgent byte. Its place in the stream stays marked. */
+static ssize_t urgent_recv(struct unix_sock *s, struct uio *u, struct sock_msg *m)
+{
+    char byte;
+    MUTEX_GUARD(&s->recv_lock);
+    {
+        MUTEX_GUARD(&s->sock.lock);
+        struct unix_msg *msg = s->oob;
+        if (s->state != UNIX_CONNECTED || s->sock.oob_inline || !msg)
+            return -EINVAL;
+        byte = msg->data[msg->off];
+        if (!(m->flags & MSG_PEEK)) {
+            s->oob = NULL;
+            msg->off++;
+            s->bytes--;
+        }
+    }
+    m->out_flags |= MSG_OOB;
+    return uio_copy_to(u, &byte, 1) == 1 ? 1 : -EFAULT;
 }
 
 ssize_t unix_recvmsg(struct socket *sock, struct task *t, struct uio *u, struct sock_msg *m)
 {
     struct unix_sock *s = unix_of(sock);
     if (m->flags & MSG_OOB)
-        return -EOPNOTSUPP;
+        return sock->type == SOCK_STREAM ? urgent_recv(s, u, m) : -EOPNOTSUPP;
     return sock->type == SOCK_STREAM ? stream_recv(s, t, u, m) : dgram_recv(s, t, u, m);
+}
+
+/* Whether the next byte to be read is behind urgent data, or is that. */
+bool unix_at_mark(struct unix_sock *s)
+{
+    MUTEX_GUARD(&s->sock.lock);
+    const struct unix_msg *msg = list_first(&s->msgs, struct unix_msg, link);
+    return msg && (msg == s->oob || (!s->oob && msg->off == msg->len));
+}
+
+/* Throws away what a datagram socket has; returns whether there was anything. */
+bool unix_purge(struct unix_sock *s)
+{
+    struct list_head msgs;
+    list_init(&msgs);
+    MUTEX_GUARD(&s->recv_lock);
+    mutex_lock(&s->sock.lock);
+    struct unix_msg *msg, *next;
+    list_for_each_safe (msg, next, &s->msgs, link)
+        drop_locked(s, msg, &msgs);
+    mutex_unlock(&s->sock.lock);
+    bool any = !list_empty(&msgs);
+    free_all(&msgs);
+    if (any)
+        wait_wake_n(&s->room, WRITABLE, INT_MAX);
+    return any;
 }

@@ -105,8 +105,7 @@ static struct unix_sock *find_abstract(struct unix_names *n, const struct sockad
 {
     struct unix_sock *s;
     list_for_each (s, bucket(n, un, len), name_link)
-        if (s->addr->len == len && memcmp(&s->addr->un, un, len) == 0 &&
-            (type < 0 || s->sock.type == type))
+        if (s->addr->len == len && memcmp(&s->addr->un, un, len) == 0 && s->sock.type == type)
             return s;
     return NULL;
 }
@@ -117,7 +116,7 @@ static int lookup_abstract(struct unix_names *n, const struct sockaddr_un *un, s
     MUTEX_GUARD(&n->lock);
     struct unix_sock *s = find_abstract(n, un, len, type);
     if (!s)
-        return find_abstract(n, un, len, -1) ? -EPROTOTYPE : -ECONNREFUSED;
+        return -ECONNREFUSED;
     *out = unix_get(s);
     return 0;
 }
@@ -238,6 +237,19 @@ int unix_autobind(struct unix_sock *s)
     return err;
 }
 
+static bool path_exists(struct task *t, const struct sockaddr_un *un, socklen_t len)
+{
+    char path[sizeof un->sun_path + 1];
+    struct path_ref p;
+    if (!un->sun_path[0])
+        return false;
+    copy_path(path, un, len);
+    if (vfs_lookup(t, AT_FDCWD, path, 0, &p))
+        return false;
+    path_put(&p);
+    return true;
+}
+
 int unix_bind(struct socket *sock, struct task *t, const struct sockaddr_storage *a, socklen_t len)
 {
     struct unix_sock *s = unix_of(sock);
@@ -251,7 +263,7 @@ int unix_bind(struct socket *sock, struct task *t, const struct sockaddr_storage
     bool bound = s->addr;
     mutex_unlock(&names_of(s)->lock);
     if (bound)
-        return -EINVAL;
+        return path_exists(t, &un, len) ? -EADDRINUSE : -EINVAL;
     struct unix_addr *addr = addr_create(&un, MIN(len, (socklen_t)sizeof un));
     if (!addr)
         return -ENOMEM;

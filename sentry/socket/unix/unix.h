@@ -35,6 +35,7 @@ struct unix_msg {
     struct unix_addr *from;   /* referenced, or NULL */
     struct scm_files *files;
     struct ucred creds;
+    int64_t stamp;   /* when it came, in ns since 1970; 0: nobody asked */
     size_t len, off; /* off: what was read of a stream message */
     char data[];
 };
@@ -52,10 +53,11 @@ struct unix_sock {
     enum unix_state state;
     struct unix_sock *peer; /* referenced */
     _Atomic bool rcv_shut, snd_shut;
-    int err; /* SO_ERROR: positive */
+    _Atomic int err; /* SO_ERROR: positive */
     struct list_head msgs;
     unsigned nmsgs;
     size_t bytes;
+    struct unix_msg *oob; /* the message in msgs that is one urgent byte, until it is read */
     int backlog;
     struct list_head embryos; /* accept_link */
     int nembryos;
@@ -91,6 +93,11 @@ static inline struct unix_sock *unix_of(struct socket *s)
 static inline bool unix_is_dgram(const struct unix_sock *s)
 {
     return s->sock.type == SOCK_DGRAM;
+}
+/* The error that waits, negative: told once. s->sock.lock held. */
+static inline int unix_take_error(struct unix_sock *s)
+{
+    return -atomic_exchange(&s->err, 0);
 }
 struct unix_sock *unix_create(struct kernel *k, int type);
 struct unix_sock *unix_get(struct unix_sock *s);
@@ -140,6 +147,10 @@ ssize_t unix_recvmsg(struct socket *sock, struct task *t, struct uio *u, struct 
 void unix_msg_free(struct unix_msg *msg);
 /* Whether s may send more before it has to wait. */
 bool unix_writable(struct unix_sock *s);
+/* Whether the next byte of a stream to be read is urgent, or was. */
+bool unix_at_mark(struct unix_sock *s);
+/* Throws away all messages in the queue of s. No lock held. Returns whether there were any. */
+bool unix_purge(struct unix_sock *s);
 /* other->sock.lock held: whether other takes no more datagrams from s. */
 bool unix_dgram_full(const struct unix_sock *other, const struct unix_sock *s);
 
