@@ -1,10 +1,10 @@
 /* Options of Unix sockets, and what they do. See socket(7), unix(7). */
 #include "tests/syscalls/test.h"
+#include <asm/sockios.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <asm/sockios.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -167,24 +167,26 @@ CASE(peek_offset_of_streams)
 
 CASE(peek_offset_of_packets)
 {
-    for EACH_TYPE (type) {
-        int sv[2];
-        char buf[64] = "";
-        if (type == SOCK_STREAM)
-            continue;
-        pair(type, sv);
-        EXPECT_OK(set(sv[1], SO_PEEK_OFF, 1));
-        EXPECT_EQ(write(sv[0], "hello", 5), 5);
-        EXPECT_EQ(write(sv[0], "world", 5), 5);
-        EXPECT_STREQ(peek(sv[1], 3), "ell");
-        EXPECT_STREQ(peek(sv[1], 3), "o");
-        EXPECT_EQ(recv(sv[1], buf, 1, MSG_PEEK | MSG_TRUNC), 5);
-        EXPECT_STREQ(peek(sv[1], 9), "orld");
-        EXPECT_EQ(get(sv[1], SO_PEEK_OFF), 10);
-        EXPECT_EQ(read(sv[1], buf, 2), 2);
-        EXPECT_MEMEQ(buf, "he", 2);
-        EXPECT_EQ(get(sv[1], SO_PEEK_OFF), 5);
-    }
+    for
+        EACH_TYPE(type)
+        {
+            int sv[2];
+            char buf[64] = "";
+            if (type == SOCK_STREAM)
+                continue;
+            pair(type, sv);
+            EXPECT_OK(set(sv[1], SO_PEEK_OFF, 1));
+            EXPECT_EQ(write(sv[0], "hello", 5), 5);
+            EXPECT_EQ(write(sv[0], "world", 5), 5);
+            EXPECT_STREQ(peek(sv[1], 3), "ell");
+            EXPECT_STREQ(peek(sv[1], 3), "o");
+            EXPECT_EQ(recv(sv[1], buf, 1, MSG_PEEK | MSG_TRUNC), 5);
+            EXPECT_STREQ(peek(sv[1], 9), "orld");
+            EXPECT_EQ(get(sv[1], SO_PEEK_OFF), 10);
+            EXPECT_EQ(read(sv[1], buf, 2), 2);
+            EXPECT_MEMEQ(buf, "he", 2);
+            EXPECT_EQ(get(sv[1], SO_PEEK_OFF), 5);
+        }
 }
 
 CASE(low_water)
@@ -227,34 +229,36 @@ static ssize_t receive_stamp(int fd, int *type, struct timespec *ts)
 
 CASE(timestamps)
 {
-    for EACH_TYPE (type) {
-        int sv[2], kind;
-        struct timespec ts, before, after;
-        pair(type, sv);
-        EXPECT_OK(set(sv[1], SO_TIMESTAMPNS, 1));
-        EXPECT_OK(clock_gettime(CLOCK_REALTIME, &before));
-        EXPECT_EQ(write(sv[0], "x", 1), 1);
-        EXPECT_OK(clock_gettime(CLOCK_REALTIME, &after));
-        EXPECT_EQ(receive_stamp(sv[1], &kind, &ts), 1);
-        if (type == SOCK_STREAM) {
+    for
+        EACH_TYPE(type)
+        {
+            int sv[2], kind;
+            struct timespec ts, before, after;
+            pair(type, sv);
+            EXPECT_OK(set(sv[1], SO_TIMESTAMPNS, 1));
+            EXPECT_OK(clock_gettime(CLOCK_REALTIME, &before));
+            EXPECT_EQ(write(sv[0], "x", 1), 1);
+            EXPECT_OK(clock_gettime(CLOCK_REALTIME, &after));
+            EXPECT_EQ(receive_stamp(sv[1], &kind, &ts), 1);
+            if (type == SOCK_STREAM) {
+                EXPECT_EQ(kind, 0);
+                continue;
+            }
+            EXPECT_EQ(kind, SO_TIMESTAMPNS);
+            int64_t at = ts.tv_sec * 1000000000 + ts.tv_nsec;
+            EXPECT_GE(at, before.tv_sec * 1000000000 + before.tv_nsec);
+            EXPECT_LE(at, after.tv_sec * 1000000000 + after.tv_nsec);
+            EXPECT_OK(set(sv[1], SO_TIMESTAMP, 1));
+            EXPECT_EQ(get(sv[1], SO_TIMESTAMPNS), 0);
+            EXPECT_EQ(write(sv[0], "x", 1), 1);
+            EXPECT_EQ(receive_stamp(sv[1], &kind, &ts), 1);
+            EXPECT_EQ(kind, SO_TIMESTAMP);
+            EXPECT_LT(ts.tv_nsec, 1000000);
+            EXPECT_OK(set(sv[1], SO_TIMESTAMP, 0));
+            EXPECT_EQ(write(sv[0], "x", 1), 1);
+            EXPECT_EQ(receive_stamp(sv[1], &kind, &ts), 1);
             EXPECT_EQ(kind, 0);
-            continue;
         }
-        EXPECT_EQ(kind, SO_TIMESTAMPNS);
-        int64_t at = ts.tv_sec * 1000000000 + ts.tv_nsec;
-        EXPECT_GE(at, before.tv_sec * 1000000000 + before.tv_nsec);
-        EXPECT_LE(at, after.tv_sec * 1000000000 + after.tv_nsec);
-        EXPECT_OK(set(sv[1], SO_TIMESTAMP, 1));
-        EXPECT_EQ(get(sv[1], SO_TIMESTAMPNS), 0);
-        EXPECT_EQ(write(sv[0], "x", 1), 1);
-        EXPECT_EQ(receive_stamp(sv[1], &kind, &ts), 1);
-        EXPECT_EQ(kind, SO_TIMESTAMP);
-        EXPECT_LT(ts.tv_nsec, 1000000);
-        EXPECT_OK(set(sv[1], SO_TIMESTAMP, 0));
-        EXPECT_EQ(write(sv[0], "x", 1), 1);
-        EXPECT_EQ(receive_stamp(sv[1], &kind, &ts), 1);
-        EXPECT_EQ(kind, 0);
-    }
 }
 
 CASE(owner_by_ioctl)
@@ -280,32 +284,36 @@ CASE(owner_by_ioctl)
 /* Nothing to read is EAGAIN also for no bytes; read(2) of none says nothing. */
 CASE(empty_receive)
 {
-    for EACH_TYPE (type) {
-        int sv[2];
-        char c;
-        pair(type, sv);
-        EXPECT_ERRNO(EAGAIN, recv(sv[1], &c, 0, MSG_DONTWAIT));
-        EXPECT_EQ(read(sv[1], &c, 0), 0);
-        EXPECT_EQ(write(sv[0], "x", 1), 1);
-        EXPECT_EQ(recv(sv[1], &c, 0, MSG_DONTWAIT), 0);
-        ssize_t n = recv(sv[1], &c, 1, MSG_DONTWAIT);
-        EXPECT_EQ(n, type == SOCK_STREAM ? 1 : -1);
-    }
+    for
+        EACH_TYPE(type)
+        {
+            int sv[2];
+            char c;
+            pair(type, sv);
+            EXPECT_ERRNO(EAGAIN, recv(sv[1], &c, 0, MSG_DONTWAIT));
+            EXPECT_EQ(read(sv[1], &c, 0), 0);
+            EXPECT_EQ(write(sv[0], "x", 1), 1);
+            EXPECT_EQ(recv(sv[1], &c, 0, MSG_DONTWAIT), 0);
+            ssize_t n = recv(sv[1], &c, 1, MSG_DONTWAIT);
+            EXPECT_EQ(n, type == SOCK_STREAM ? 1 : -1);
+        }
 }
 
 CASE(shut_reading)
 {
-    for EACH_TYPE (type) {
-        int sv[2];
-        char c;
-        pair(type, sv);
-        EXPECT_OK(shutdown(sv[1], SHUT_RD));
-        if (type == SOCK_DGRAM)
-            EXPECT_ERRNO(EAGAIN, recv(sv[1], &c, 1, MSG_DONTWAIT));
-        else
-            EXPECT_EQ(recv(sv[1], &c, 1, MSG_DONTWAIT), 0);
-        EXPECT_EQ(recv(sv[1], &c, 1, 0), 0);
-    }
+    for
+        EACH_TYPE(type)
+        {
+            int sv[2];
+            char c;
+            pair(type, sv);
+            EXPECT_OK(shutdown(sv[1], SHUT_RD));
+            if (type == SOCK_DGRAM)
+                EXPECT_ERRNO(EAGAIN, recv(sv[1], &c, 1, MSG_DONTWAIT));
+            else
+                EXPECT_EQ(recv(sv[1], &c, 1, MSG_DONTWAIT), 0);
+            EXPECT_EQ(recv(sv[1], &c, 1, 0), 0);
+        }
 }
 
 /* A datagram socket that gets another peer forgets what the old one sent. */
