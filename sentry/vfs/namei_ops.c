@@ -321,11 +321,12 @@ struct renaming {
     struct dentry *old, *new;
 };
 
-/* Both parents, a directory before what is below it; otherwise by address. */
+/* Both parents, a directory before what is below it; otherwise by address. Where others change a
+ * tree between two walks, one directory may have two dentries. */
 static void rename_lock(struct renaming *r)
 {
     struct dentry *a = r->old_parent.dentry, *b = r->new_parent.dentry;
-    if (a == b) {
+    if (a->inode == b->inode) {
         rwlock_write(&a->inode->dir_lock);
         return;
     }
@@ -343,7 +344,7 @@ static void rename_unlock(struct renaming *r)
 {
     struct dentry *a = r->old_parent.dentry, *b = r->new_parent.dentry;
     rwlock_unlock(&a->inode->dir_lock);
-    if (a == b)
+    if (a->inode == b->inode)
         return;
     rwlock_unlock(&b->inode->dir_lock);
     mutex_unlock(&a->sb->rename_lock);
@@ -353,6 +354,7 @@ static void rename_unlock(struct renaming *r)
 static int rename_check_names(struct renaming *r)
 {
     bool exchange = r->flags & RENAME_EXCHANGE;
+    struct inode *old_dir = r->old_parent.dentry->inode, *new_dir = r->new_parent.dentry->inode;
     if (!r->old->inode)
         return -ENOENT;
     if (r->flags & RENAME_NOREPLACE && r->new->inode)
@@ -363,9 +365,11 @@ static int rename_check_names(struct renaming *r)
         return -ENOTDIR;
     if (!d_is_dir(r->old) && (r->old_last.slash || (!exchange && r->new_last.slash)))
         return -ENOTDIR;
-    if (d_is_dir(r->old) && d_is_ancestor(r->old, r->new_parent.dentry))
+    if (d_is_dir(r->old) &&
+        (r->old->inode == new_dir || d_is_ancestor(r->old, r->new_parent.dentry)))
         return -EINVAL;
-    if (r->new->inode && d_is_dir(r->new) && d_is_ancestor(r->new, r->old_parent.dentry))
+    if (r->new->inode && d_is_dir(r->new) &&
+        (r->new->inode == old_dir || d_is_ancestor(r->new, r->old_parent.dentry)))
         return exchange ? -EINVAL : -ENOTEMPTY;
     return 0;
 }
