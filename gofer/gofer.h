@@ -39,8 +39,8 @@ struct gofer_link {
  */
 MUST_CHECK int gofer_start(const struct gofer_export *exports, size_t n, struct gofer_link *out);
 
-/* Which channel a thread on this CPU takes first. */
-unsigned gofer_channel_of(const struct gofer_link *link, int cpu);
+/* Which channel a thread takes first, by the CPU that it is on. */
+void gofer_channels(const struct gofer_link *link, uint8_t channel_of[CPU_SETSIZE]);
 
 /*
  * Gives up all rights but those that serving files needs: capabilities, system calls. For the

@@ -33,21 +33,24 @@ struct worker {
 
 /* ---- where ---- */
 
-unsigned gofer_channel_of(const struct gofer_link *link, int cpu)
+void gofer_channels(const struct gofer_link *link, uint8_t channel_of[CPU_SETSIZE])
 {
     unsigned before = 0;
-    for (int k = 0; k < cpu && k < CPU_SETSIZE; k++)
-        before += CPU_ISSET(k, &link->cpus) != 0;
-    return before % link->nprimary;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        channel_of[cpu] = (uint8_t)(before % link->nprimary);
+        before += CPU_ISSET(cpu, &link->cpus) != 0;
+    }
 }
 
 /* Waking a thread on another CPU takes ten times as long as switching to it on this one. */
 static void settle_down(const struct gofer_link *link, unsigned channel)
 {
+    uint8_t channel_of[CPU_SETSIZE];
     cpu_set_t set;
     CPU_ZERO(&set);
+    gofer_channels(link, channel_of);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (CPU_ISSET(cpu, &link->cpus) && gofer_channel_of(link, cpu) == channel % link->nprimary)
+        if (CPU_ISSET(cpu, &link->cpus) && channel_of[cpu] == channel % link->nprimary)
             CPU_SET(cpu, &set);
     }
     sched_setaffinity(0, sizeof(set), &set); /* without it all is slower, and right */

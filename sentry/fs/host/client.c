@@ -46,8 +46,7 @@ int gofer_client_create(const struct gofer_link *link, void (*lost)(void *), voi
     mutex_init(&gc->lock, LOCK_LEAF);
     for (unsigned k = 0; k < link->nchannels; k++)
         gc->channels[k].fd = link->channels[k];
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        gc->channel_of[cpu] = (uint8_t)gofer_channel_of(link, cpu);
+    gofer_channels(link, gc->channel_of);
     *out = gc;
     return 0;
 }
