@@ -322,6 +322,23 @@ CASE(waitv)
 /* ---- robust lists ---- */
 
 static pthread_mutex_t *robust;
+/* Beside it: somebody has locked it. */
+static volatile int *robust_held(void)
+{
+    return (volatile int *)((char *)robust + 2048);
+}
+static void wait_until_held(void)
+{
+    while (!*robust_held())
+        usleep(1000);
+    *robust_held() = 0;
+}
+static void lock_robust(void)
+{
+    pthread_mutex_lock(robust);
+    *robust_held() = 1;
+    usleep(20000);
+}
 static void make_robust(int protocol, int shared)
 {
     pthread_mutexattr_t a;
@@ -334,8 +351,7 @@ static void make_robust(int protocol, int shared)
 }
 static void *lock_and_leave(void *arg)
 {
-    pthread_mutex_lock(robust);
-    usleep(20000);
+    lock_robust();
     return arg;
 }
 CASE(robust_thread)
@@ -344,7 +360,7 @@ CASE(robust_thread)
         make_robust(protocol, PTHREAD_PROCESS_PRIVATE);
         pthread_t t;
         pthread_create(&t, NULL, lock_and_leave, NULL);
-        usleep(10000);
+        wait_until_held();
         EXPECT_EQ(pthread_mutex_lock(robust), EOWNERDEAD);
         pthread_join(t, NULL);
         EXPECT_EQ(pthread_mutex_consistent(robust), 0);
@@ -358,11 +374,10 @@ CASE(robust_process)
     for (int protocol = PTHREAD_PRIO_NONE; protocol <= PTHREAD_PRIO_INHERIT; protocol++) {
         make_robust(protocol, PTHREAD_PROCESS_SHARED);
         pid_t p = FORK({
-            pthread_mutex_lock(robust);
-            usleep(20000);
+            lock_robust();
             kill(getpid(), SIGKILL);
         });
-        usleep(10000);
+        wait_until_held();
         EXPECT_EQ(pthread_mutex_lock(robust), EOWNERDEAD);
         EXPECT_KILLED(p, SIGKILL);
         pthread_mutex_consistent(robust);
