@@ -86,6 +86,27 @@ void mm_get_stats(struct mm *mm, struct mm_stats *out)
     rwlock_unlock(&mm->mapping);
 }
 
+/* How much memory that is shared since a fork mm_peak_rss looks at: bytes. */
+#define PEAK_SHARED_MAX (8ull << 20)
+
+uint64_t mm_peak_rss(struct mm *mm)
+{
+    struct rss r = {0};
+    uint64_t patience = PEAK_SHARED_MAX;
+    rwlock_write(&mm->active);
+    for (struct pma *p = pma_lower_bound(mm, 0); p; p = pma_next(p)) {
+        uint64_t length = node_length(&p->node);
+        if (p->need_cow && length > patience)
+            continue;
+        patience -= p->need_cow ? length : 0;
+        rss_add(mm, p, p->node.start, p->node.end, &r);
+    }
+    mm->peak_rss = MAX(mm->peak_rss, r.anon + r.file + r.shmem);
+    uint64_t peak = mm->peak_rss;
+    rwlock_unlock(&mm->active);
+    return peak;
+}
+
 static void vma_name(struct mm *mm, const struct vma *v, char *buf, size_t size)
 {
     mutex_lock(&mm->info_lock);

@@ -115,6 +115,23 @@ void mm_munlockall(struct mm *mm);
 /* prctl(PR_SET_VMA_ANON_NAME). name: NULL clears. */
 MUST_CHECK int mm_set_anon_name(struct mm *mm, gva_t addr, uint64_t length, const char *name);
 
+/* A NUMA policy (policy.c): MPOL_* mode and mode flags, and a mask of nodes. All zero: the default.
+ */
+struct mm_policy {
+    uint16_t mode, flags;
+    uint64_t nodes;
+};
+/* Pre: page-aligned. -EFAULT if not all of it is mapped, -ENOMEM. */
+MUST_CHECK int mm_set_policy(struct mm *mm, gva_t addr, uint64_t length, struct mm_policy policy);
+MUST_CHECK int mm_get_policy(struct mm *mm, gva_t addr, struct mm_policy *out);
+/* Whether ok holds for every policy in the range that is not the default: 0, -EOPNOTSUPP, or
+ * -ENOENT if there is none. */
+MUST_CHECK int mm_check_policies(struct mm *mm, gva_t addr, uint64_t length,
+                                 bool (*ok)(struct mm_policy));
+/* 0 if the process has a page at addr, -ENOENT if nothing is there yet, -EFAULT if nothing can be.
+ */
+MUST_CHECK int mm_page_there(struct mm *mm, gva_t addr);
+
 /* What a fault that cannot be served becomes. */
 struct mm_fault {
     int signo; /* SIGSEGV or SIGBUS; SIGKILL if memory ran out */
@@ -195,6 +212,9 @@ struct mm_stats {
     uint64_t minor_faults;
 };
 void mm_get_stats(struct mm *mm, struct mm_stats *out);
+/* Bytes that were resident at most, for a process that leaves. Of pages still shared since a fork
+ * only some are looked at: with much memory that would take longer than all the rest of an exit. */
+uint64_t mm_peak_rss(struct mm *mm);
 
 /* The platform's copy may be dropped at any time; tests and memory pressure do. */
 void mm_drop_platform_mappings(struct mm *mm);

@@ -54,6 +54,7 @@ struct vma {
     uint8_t mlock;               /* enum mlock_mode */
     const char *hint;            /* static, or NULL */
     struct anon_name *name;      /* a reference, or NULL */
+    struct mm_policy policy;     /* policy.c */
     struct vma *drop_next;       /* on a vma_drop list */
 };
 
@@ -190,6 +191,7 @@ void vma_close(struct vma *v);
 /* A copy of v with references of its own; not in any set. NULL: no memory. */
 struct vma *vma_clone(const struct vma *v);
 void vma_free(struct vma *v);
+bool vma_same_policy(const struct vma *a, const struct vma *b);
 void anon_name_put(struct anon_name *n); /* NULL is fine */
 /* Splits VMAs so that none crosses start or end. -ENOMEM also if that makes too many, where the
  * caller is about to take `leaving` of them out. */

@@ -85,7 +85,7 @@ bool vma_can_merge(const struct vma *a, const struct vma *b)
 {
     if (a->node.end != b->node.start || a->mappable != b->mappable || a->id != b->id ||
         a->flags != b->flags || a->perms != b->perms || a->max != b->max || a->mlock != b->mlock ||
-        a->hint != b->hint || (a->flags & VMA_SPECIAL))
+        a->hint != b->hint || (a->flags & VMA_SPECIAL) || !vma_same_policy(a, b))
         return false;
     if (a->id && a->id->ops->vma_close)
         return false;

@@ -108,6 +108,7 @@ static struct thread_group *clone_group(struct task *t, const struct clone_reque
     tg->exit_signal = rq->exit_signal;
     tg->oom_score_adj = atomic_load(&parent->oom_score_adj);
     tg->dumpable = atomic_load(&parent->dumpable);
+    tg->mce_kill = atomic_load(&parent->mce_kill);
     MUTEX_GUARD(&parent->limits_lock);
     memcpy(tg->limits, parent->limits, sizeof(tg->limits));
     tg->mm_limits.as = atomic_load(&parent->mm_limits.as);
@@ -184,6 +185,9 @@ static void clone_attributes(struct task *t, struct task *child, const struct cl
     child->no_new_privs = atomic_load(&t->no_new_privs);
     child->personality = t->personality;
     child->nice = atomic_load(&t->nice);
+    child->io_flusher = t->io_flusher;
+    child->mempolicy = t->mempolicy;
+    child->ioprio = atomic_load(&t->ioprio);
     child->timer_slack_ns = child->default_timer_slack_ns = t->timer_slack_ns;
     if (!atomic_load(&t->sched_reset_on_fork)) {
         child->sched_policy = atomic_load(&t->sched_policy);

@@ -140,8 +140,11 @@ static void install_memory(struct task *t, struct load_result *new)
     if (old_exe)
         file_put(old_exe);
     aio_exit(t->tg);
-    if (old_mm)
+    if (old_mm) {
+        if (!t->vfork)
+            rusage_note_memory(t->tg, old_mm);
         mm_user_put(old_mm);
+    }
     struct thread_group *owner = t->tg->mm_limits_owner;
     t->tg->mm_limits_owner = NULL;
     thread_group_put(owner);

@@ -290,6 +290,8 @@ static void mark_exiting(struct task *t)
     if (t->kernel->strace)
         strace_task_exit(t, t->exit_code);
     if (last) {
+        if (!t->vfork)
+            rusage_note_memory(tg, t->mm);
         posix_timers_exit(tg);
         cpu_limit_exit(tg);
         aio_exit(tg);

@@ -171,6 +171,8 @@ void stop_notify(struct thread_group *tg);
 /* ---- usage (rusage.c) ---- */
 
 void rusage_add(struct rusage *to, const struct rusage *from);
+/* A process leaves mm: the most that was resident there counts for its ru_maxrss. */
+void rusage_note_memory(struct thread_group *tg, struct mm *mm);
 /* What t used so far. */
 void task_usage(struct task *t, struct rusage *out);
 /* Around the life of a task, on its own thread. */

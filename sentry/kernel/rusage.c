@@ -83,6 +83,13 @@ void rusage_add(struct rusage *to, const struct rusage *from)
     to->ru_nivcsw += from->ru_nivcsw;
 }
 
+void rusage_note_memory(struct thread_group *tg, struct mm *mm)
+{
+    uint64_t peak = mm_peak_rss(mm);
+    if (peak > atomic_load(&tg->max_rss))
+        atomic_store(&tg->max_rss, peak);
+}
+
 void task_usage(struct task *t, struct rusage *out)
 {
     uint64_t user, system;

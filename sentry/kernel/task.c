@@ -11,6 +11,7 @@
 #include "sentry/kernel/timer.h"
 #include "sentry/vfs/vfs.h"
 #include <linux/capability.h>
+#include <linux/prctl.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -26,6 +27,7 @@ struct thread_group *thread_group_create(struct kernel *k, struct sighand *sigha
     tg->sighand = sighand;
     tg->exit_signal = SIGCHLD;
     tg->dumpable = true;
+    tg->mce_kill = PR_MCE_KILL_DEFAULT;
     list_init(&tg->tasks);
     list_init(&tg->children);
     list_init(&tg->sibling);

@@ -127,7 +127,8 @@ struct thread_group {
     _Atomic int oom_score_adj;
     _Atomic bool dumpable;
     _Atomic bool membarrier_registered;
-    int64_t start_time; /* ns of CLOCK_BOOTTIME */
+    _Atomic uint8_t mce_kill; /* PR_MCE_KILL_* */
+    int64_t start_time;       /* ns of CLOCK_BOOTTIME */
 };
 
 enum task_state { TASK_RUNNING, TASK_SLEEPING, TASK_ZOMBIE, TASK_DEAD };
@@ -203,6 +204,9 @@ struct task {
     _Atomic int nice;
     _Atomic int sched_policy, sched_priority;
     _Atomic bool sched_reset_on_fork;
+    bool io_flusher;            /* prctl(PR_SET_IO_FLUSHER): kept, and told */
+    struct mm_policy mempolicy; /* set_mempolicy(2): kept, and told */
+    _Atomic int ioprio;         /* as ioprio_set(2) takes it */
     uint64_t timer_slack_ns, default_timer_slack_ns;
     _Atomic uint64_t cpuset[TASK_CPUSET_WORDS];
     _Atomic(struct seccomp_filter *) seccomp; /* SIGHAND, see seccomp.h; so the next two */

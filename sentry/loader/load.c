@@ -343,9 +343,12 @@ static int check_strings(struct load_request *rq)
             return err;
     }
     uint64_t limit = exec_strings_limit(rq->stack_limit);
-    uint64_t bytes = rq->argv.length + rq->envp.length + strlen(rq->name.path) + 1 +
-                     (rq->argv.count + rq->envp.count) * sizeof(gva_t);
-    return bytes <= limit ? 0 : -E2BIG;
+    uint64_t bytes = rq->argv.length + rq->envp.length + strlen(rq->name.path) + 1;
+    uint64_t pages = (bytes + sizeof(gva_t) + PAGE_SIZE - 1) & PAGE_MASK;
+    /* They are copied to a stack that must not outgrow its limit either. */
+    if (pages > MAX(rq->stack_limit, PAGE_SIZE))
+        return -E2BIG;
+    return bytes + (rq->argv.count + rq->envp.count) * sizeof(gva_t) <= limit ? 0 : -E2BIG;
 }
 
 int loader_load(struct loader *l, struct load_request *rq, struct load_result *out)

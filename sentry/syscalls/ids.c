@@ -69,7 +69,7 @@ static int check_setpgid(struct task *t, struct thread_group *tg)
 SYSCALL(setpgid)
 {
     int pid = ARG_INT(a, 0), pgid = ARG_INT(a, 1);
-    if (pgid < 0)
+    if (pgid < 0 || (pgid == 0 && pid < 0))
         return -EINVAL;
     MUTEX_GUARD(&t->kernel->tree_lock);
     struct pid *p = pid ? pid_lookup(task_pid_ns(t), pid) : NULL;

@@ -328,6 +328,8 @@ SYSCALL(acct)
     return task_capable(t, CAP_SYS_PACCT) ? -ENOSYS : -EPERM;
 }
 
+#define IO_PORTS 65536
+
 /* What process 1 of a pid namespace seems to die of. */
 static const struct {
     unsigned command;
@@ -368,6 +370,22 @@ SYSCALL(reboot)
          magic != LINUX_REBOOT_MAGIC2B && magic != LINUX_REBOOT_MAGIC2C))
         return -EINVAL;
     return reboot_namespace(t, ns, ARG_UINT(a, 2));
+}
+
+/* No ports of the host's: as on a kernel that is locked down. */
+SYSCALL(ioperm)
+{
+    uint64_t from = a->a[0], count = a->a[1];
+    if (from + count <= from || from + count > IO_PORTS)
+        return -EINVAL;
+    return ARG_INT(a, 2) ? -EPERM : 0;
+}
+
+SYSCALL(iopl)
+{
+    if (ARG_UINT(a, 0) > 3)
+        return -EINVAL;
+    return ARG_UINT(a, 0) ? -EPERM : 0;
 }
 
 SYSCALL(vhangup)

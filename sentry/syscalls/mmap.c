@@ -2,8 +2,11 @@
  * mmap, munmap, mprotect, mremap, brk, madvise, mincore, msync, mlock and their kin: what the
  * arguments mean. The work is done by mm.
  */
+#include "sentry/kernel/pidfd.h"
+#include "sentry/kernel/process.h"
 #include "sentry/syscalls/syscalls.h"
 #include "sentry/vfs/vfs.h"
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
@@ -194,6 +197,80 @@ SYSCALL(brk)
 SYSCALL(madvise)
 {
     return mm_madvise(t->mm, ARG_GVA(a, 0), a->a[1], ARG_INT(a, 2));
+}
+
+/* Advice about another process may be given that changes nothing it could notice. */
+static bool is_remote_advice(int advice)
+{
+    return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED;
+}
+
+static long advise_ranges(struct mm *mm, const struct uio *ranges, int advice)
+{
+    long done = 0;
+    for (unsigned i = 0; i < ranges->nsegs; i++) {
+        int err = mm_madvise(mm, ranges->segs[i].base, ranges->segs[i].length, advice);
+        if (err)
+            return done ? done : err;
+        done += (long)ranges->segs[i].length;
+    }
+    return done;
+}
+
+static long advise_process(struct task *t, struct thread_group *tg, const struct uio *ranges,
+                           int advice)
+{
+    struct task *other = thread_group_task(tg);
+    struct mm *mm = other ? task_get_mm(other) : NULL;
+    long r = -ESRCH;
+    if (mm && !task_may_access(t, other, false))
+        r = -EPERM;
+    else if (mm && mm != t->mm && !task_capable(t, CAP_SYS_NICE))
+        r = -EPERM;
+    else if (mm)
+        r = advise_ranges(mm, ranges, advice);
+    if (mm)
+        mm_user_put(mm);
+    if (other)
+        task_put(other);
+    return r;
+}
+
+SYSCALL(process_madvise)
+{
+    struct uio ranges;
+    if (a->a[4])
+        return -EINVAL;
+    int err = uio_init_iovec(&ranges, t->mm, ARG_GVA(a, 1), a->a[2]);
+    if (err)
+        return err;
+    struct file *f = fd_get(t, ARG_INT(a, 0));
+    struct thread_group *tg = f ? pidfd_group(f) : NULL;
+    long r = -EBADF;
+    if (tg)
+        r = is_remote_advice(ARG_INT(a, 3)) ? advise_process(t, tg, &ranges, ARG_INT(a, 3))
+                                            : -EINVAL;
+    if (f)
+        file_put(f);
+    uio_release(&ranges);
+    return r;
+}
+
+/* The memory of a process that is being killed goes by itself: there is nothing to help with. */
+SYSCALL(process_mrelease)
+{
+    if (a->a[1])
+        return -EINVAL;
+    struct file *f = fd_get(t, ARG_INT(a, 0));
+    struct thread_group *tg = f ? pidfd_group(f) : NULL;
+    long r = -EBADF;
+    if (tg) {
+        MUTEX_GUARD(&tg->sighand_lock);
+        r = tg->live_tasks == 0 ? -ESRCH : tg->group_exit ? 0 : -EINVAL;
+    }
+    if (f)
+        file_put(f);
+    return r;
 }
 
 SYSCALL(mincore)

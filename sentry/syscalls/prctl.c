@@ -16,6 +16,8 @@
 #define ARCH_GET_GS 0x1004
 #define ARCH_GET_CPUID 0x1011
 #define ARCH_SET_CPUID 0x1012
+#define ARCH_GET_XCOMP_SUPP 0x1021
+#define ARCH_GET_XCOMP_PERM 0x1022
 #define ANON_NAME_MAX 80
 
 static long set_name(struct task *t, gva_t addr)
@@ -166,6 +168,36 @@ static long copy_out_int(struct task *t, gva_t addr, int value)
     return MM_COPY_OUT(t->mm, addr, &value);
 }
 
+/* No memory of ours ever fails as hardware does: the wish is kept, and told. */
+static long set_mce_kill(struct task *t, const struct sysargs *a)
+{
+    uint64_t policy = a->a[2];
+    if (a->a[3] || a->a[4])
+        return -EINVAL;
+    if (a->a[1] == PR_MCE_KILL_CLEAR && policy == 0)
+        policy = PR_MCE_KILL_DEFAULT;
+    else if (a->a[1] != PR_MCE_KILL_SET || policy > PR_MCE_KILL_DEFAULT)
+        return -EINVAL;
+    atomic_store(&t->tg->mce_kill, (uint8_t)policy);
+    return 0;
+}
+
+static long io_flusher(struct task *t, const struct sysargs *a, bool set)
+{
+    if (!task_capable(t, CAP_SYS_RESOURCE))
+        return -EPERM;
+    for (int i = set ? 2 : 1; i < 5; i++) {
+        if (a->a[i])
+            return -EINVAL;
+    }
+    if (!set)
+        return t->io_flusher;
+    if (a->a[1] > 1)
+        return -EINVAL;
+    t->io_flusher = a->a[1];
+    return 0;
+}
+
 static bool rest_is_zero(const struct sysargs *a, int from)
 {
     for (int i = from; i < 5; i++) {
@@ -239,7 +271,13 @@ SYSCALL(prctl)
     case PR_GET_TID_ADDRESS:
         return MM_COPY_OUT(t->mm, arg, &t->clear_child_tid);
     case PR_MCE_KILL_GET:
-        return rest_is_zero(a, 1) ? PR_MCE_KILL_DEFAULT : -EINVAL;
+        return rest_is_zero(a, 1) ? atomic_load(&t->tg->mce_kill) : -EINVAL;
+    case PR_MCE_KILL:
+        return set_mce_kill(t, a);
+    case PR_SET_IO_FLUSHER:
+        return io_flusher(t, a, true);
+    case PR_GET_IO_FLUSHER:
+        return io_flusher(t, a, false);
     case PR_GET_THP_DISABLE:
         return rest_is_zero(a, 1) ? 0 : -EINVAL;
     case PR_SET_VMA:
@@ -277,6 +315,9 @@ SYSCALL(arch_prctl)
         return 1;
     case ARCH_SET_CPUID:
         return -ENODEV;
+    case ARCH_GET_XCOMP_SUPP:
+    case ARCH_GET_XCOMP_PERM:
+        return MM_COPY_OUT(t->mm, addr, &t->kernel->platform->xfeatures);
     default:
         return -EINVAL;
     }

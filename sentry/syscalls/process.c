@@ -57,7 +57,7 @@ struct clone_args_v2 {
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ull
 #define CLONE_CLEAR_SIGHAND_FLAG 0x100000000ull
 
-static int check_clone_args(struct task *t, const struct clone_args_v2 *c)
+static int check_clone_args(struct task *t, const struct clone_args_v2 *c, uint64_t size)
 {
     uint64_t valid = 0xffffffffull | CLONE_CLEAR_SIGHAND_FLAG | CLONE_INTO_CGROUP_FLAG;
     if ((c->flags & ~valid) || (c->flags & (CLONE_DETACHED | (CSIGNAL & ~0x80u))))
@@ -74,8 +74,13 @@ static int check_clone_args(struct task *t, const struct clone_args_v2 *c)
         return -EINVAL;
     if (c->set_tid_size > PID_NS_MAX_LEVEL || (c->set_tid == 0) != (c->set_tid_size == 0))
         return -EINVAL;
+    /* Both would be written to the same place. */
+    if ((c->flags & CLONE_PIDFD) && (c->flags & CLONE_PARENT_SETTID) && c->pidfd == c->parent_tid)
+        return -EINVAL;
+    if (!(c->flags & CLONE_INTO_CGROUP_FLAG))
+        return 0;
     /* There are no cgroups to clone into. */
-    return c->flags & CLONE_INTO_CGROUP_FLAG ? -EBADF : 0;
+    return c->cgroup > INT32_MAX || size < sizeof(*c) ? -EINVAL : -EBADF;
 }
 
 /* A structure that may be longer than we know, if the rest is zero. */
@@ -106,7 +111,7 @@ SYSCALL(clone3)
         return -EINVAL;
     int err = copy_in_extensible(t, &c, sizeof(c), ARG_GVA(a, 0), size);
     if (!err)
-        err = check_clone_args(t, &c);
+        err = check_clone_args(t, &c, size);
     if (err)
         return err;
     struct clone_request rq = {

@@ -17,6 +17,9 @@
 #define FLAG_RESET_ON_FORK 1u
 #define RR_INTERVAL_NS 100000000
 #define SCHED_FLAG_KNOWN 0x7f
+#define SCHED_FLAG_KEEP_POLICY 0x08u
+#define SCHED_FLAG_KEEP_PARAMS 0x10u
+#define SCHED_FLAG_UTIL_CLAMP 0x60u
 #define SCHED_ATTR_V0 48u
 
 /* As sched_setattr(2) lays it out. */
@@ -147,6 +150,11 @@ static int may_set_policy(struct task *t, struct task *other, int policy, int pr
         if ((!same && !limit) || (priority > now && (uint64_t)priority > limit))
             return -EPERM;
     }
+    /* To leave SCHED_IDLE is to ask for more. */
+    uint64_t limit = task_rlimit(other, RLIMIT_NICE);
+    if (atomic_load(&other->sched_policy) == SCHED_IDLE && policy != SCHED_IDLE &&
+        limit != RLIM_INFINITY && 20 - (int64_t)limit > atomic_load(&other->nice))
+        return -EPERM;
     return 0;
 }
 
@@ -291,36 +299,67 @@ static bool may_nice(struct task *t, struct task *other, int nice)
     return limit == RLIM_INFINITY || 20 - (int64_t)limit <= nice;
 }
 
-SYSCALL(sched_setattr)
+/* The structure, as long as the caller says; a size that we cannot take is told ours. */
+static int copy_in_attr(struct task *t, gva_t addr, struct sched_attr *attr)
 {
-    struct sched_attr attr = {0};
     uint32_t size;
-    if (!a->a[1] || ARG_INT(a, 0) < 0 || a->a[2])
-        return -EINVAL;
-    int err = MM_COPY_IN(t->mm, &size, ARG_GVA(a, 1));
+    int err = MM_COPY_IN(t->mm, &size, addr);
     if (err)
         return err;
     if (size == 0)
         size = SCHED_ATTR_V0;
     if (size < SCHED_ATTR_V0 || size > PAGE_SIZE)
-        return -E2BIG;
-    err = mm_copy_in(t->mm, &attr, ARG_GVA(a, 1), MIN(size, (uint32_t)sizeof(attr)));
+        err = -E2BIG;
+    else if (size < sizeof(*attr))
+        err = mm_copy_in(t->mm, attr, addr, size);
+    else
+        err = copy_in_struct(t, addr, size, attr, sizeof(*attr));
+    if (err == -E2BIG) {
+        size = sizeof(*attr);
+        IGNORE(MM_COPY_OUT(t->mm, addr, &size));
+    }
+    return err;
+}
+
+/* What the flags say is to stay as it is. */
+static void keep_attributes(struct task *other, struct sched_attr *attr)
+{
+    if (attr->sched_flags & SCHED_FLAG_KEEP_PARAMS) {
+        attr->sched_priority = (uint32_t)atomic_load(&other->sched_priority);
+        attr->sched_nice = atomic_load(&other->nice);
+    }
+    if (attr->sched_flags & (SCHED_FLAG_KEEP_POLICY | SCHED_FLAG_KEEP_PARAMS))
+        attr->sched_policy = (uint32_t)atomic_load(&other->sched_policy);
+}
+
+static int set_nice(struct task *t, struct task *other, int nice)
+{
+    if (!may_nice(t, other, nice))
+        return -EPERM;
+    atomic_store(&other->nice, nice);
+    return 0;
+}
+
+SYSCALL(sched_setattr)
+{
+    struct sched_attr attr = {0};
+    if (!a->a[1] || ARG_INT(a, 0) < 0 || a->a[2])
+        return -EINVAL;
+    int err = copy_in_attr(t, ARG_GVA(a, 1), &attr);
     if (err)
         return err;
     if ((int)attr.sched_policy < 0 || (attr.sched_flags & ~(uint64_t)SCHED_FLAG_KNOWN))
         return -EINVAL;
-    long r = set_policy(t, ARG_INT(a, 0), (int)attr.sched_policy, (int)attr.sched_priority,
-                        attr.sched_flags & FLAG_RESET_ON_FORK);
-    if (r || is_realtime((int)attr.sched_policy))
-        return r;
+    if (attr.sched_flags & SCHED_FLAG_UTIL_CLAMP)
+        return -EOPNOTSUPP;
     struct task *other = find(t, ARG_INT(a, 0));
-    int nice = MAX(-20, MIN(19, attr.sched_nice));
     if (!other)
         return -ESRCH;
-    if (may_nice(t, other, nice))
-        atomic_store(&other->nice, nice);
-    else
-        r = -EPERM;
+    keep_attributes(other, &attr);
+    long r = set_policy(t, ARG_INT(a, 0), (int)attr.sched_policy, (int)attr.sched_priority,
+                        attr.sched_flags & FLAG_RESET_ON_FORK);
+    if (!r && !is_realtime((int)attr.sched_policy))
+        r = set_nice(t, other, MAX(-20, MIN(19, attr.sched_nice)));
     task_put(other);
     return r;
 }
@@ -395,16 +434,88 @@ SYSCALL(setpriority)
     return for_each_named(t, which, ARG_INT(a, 1), change_priority, nice);
 }
 
-/* ---- input and output priorities: kept by nobody ---- */
+/* ---- input and output priorities: kept and told; there is no queue that they would order ---- */
+
+/* IOPRIO_WHO_PROCESS, _PGRP and _USER are PRIO_PROCESS, _PGRP and _USER and one more. */
+#define IOPRIO_WHO(which) ((which)-1)
+#define IOPRIO_CLASS(prio) ((prio) >> 13 & 7)
+#define IOPRIO_DATA(prio) ((prio)&0x1fff)
+#define IOPRIO_LEVELS 8
+
+enum { IOPRIO_CLASS_NONE, IOPRIO_CLASS_RT, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE };
+
+static int check_ioprio(struct task *t, int prio)
+{
+    switch (IOPRIO_CLASS(prio)) {
+    case IOPRIO_CLASS_RT:
+        if (!task_capable(t, CAP_SYS_ADMIN) && !task_capable(t, CAP_SYS_NICE))
+            return -EPERM;
+        return IOPRIO_DATA(prio) < IOPRIO_LEVELS ? 0 : -EINVAL;
+    case IOPRIO_CLASS_BE:
+        return IOPRIO_DATA(prio) < IOPRIO_LEVELS ? 0 : -EINVAL;
+    case IOPRIO_CLASS_IDLE:
+        return 0;
+    case IOPRIO_CLASS_NONE:
+        return IOPRIO_DATA(prio) ? -EINVAL : 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static long change_ioprio(struct task *t, struct task *other, long result, int prio)
+{
+    if (result < 0 && result != -ESRCH)
+        return result;
+    const struct cred *theirs = task_get_cred(other);
+    bool ok = theirs->uid == t->cred->euid || theirs->uid == t->cred->uid ||
+              task_capable(t, CAP_SYS_NICE);
+    cred_put(theirs);
+    if (!ok)
+        return -EPERM;
+    atomic_store(&other->ioprio, prio);
+    return 0;
+}
+
+SYSCALL(ioprio_set)
+{
+    int which = IOPRIO_WHO(ARG_INT(a, 0)), prio = ARG_INT(a, 2);
+    int err = check_ioprio(t, prio);
+    if (err)
+        return err;
+    if (which < PRIO_PROCESS || which > PRIO_USER)
+        return -EINVAL;
+    return for_each_named(t, which, ARG_INT(a, 1), change_ioprio, prio);
+}
+
+/* Who has set none gets one by policy and nice value. */
+static int effective_ioprio(struct task *other)
+{
+    int prio = atomic_load(&other->ioprio), policy = atomic_load(&other->sched_policy);
+    if (IOPRIO_CLASS(prio) != IOPRIO_CLASS_NONE)
+        return prio;
+    int class = policy == SCHED_IDLE  ? IOPRIO_CLASS_IDLE
+                : is_realtime(policy) ? IOPRIO_CLASS_RT
+                                      : IOPRIO_CLASS_BE;
+    return class << 13 | (atomic_load(&other->nice) + 20) / 5;
+}
+
+static long best_ioprio(UNUSED struct task *t, struct task *other, long result, UNUSED int arg)
+{
+    long prio = effective_ioprio(other);
+    return result == -ESRCH ? prio : MIN(result, prio);
+}
+
+static long own_ioprio(UNUSED struct task *t, struct task *other, UNUSED long result,
+                       UNUSED int arg)
+{
+    return atomic_load(&other->ioprio);
+}
 
 SYSCALL(ioprio_get)
 {
-    int which = ARG_INT(a, 0);
-    if (which < 1 || which > 3)
+    int which = IOPRIO_WHO(ARG_INT(a, 0));
+    if (which < PRIO_PROCESS || which > PRIO_USER)
         return -EINVAL;
-    struct task *other = which == 1 ? find(t, ARG_INT(a, 1)) : task_get(t);
-    if (!other)
-        return -ESRCH;
-    task_put(other);
-    return 0;
+    return for_each_named(t, which, ARG_INT(a, 1), which == PRIO_PROCESS ? own_ioprio : best_ioprio,
+                          0);
 }

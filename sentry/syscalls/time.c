@@ -68,7 +68,9 @@ static int64_t resolution(struct task *t, clockid_t id)
 {
     if (id < 0 || id == CLOCK_PROCESS_CPUTIME_ID || id == CLOCK_THREAD_CPUTIME_ID) {
         int64_t now = task_clock_now(t, id);
-        return now < 0 ? now : 1;
+        /* The clocks of user and of all time go by ticks, the third one exactly. */
+        bool ticks = id < 0 && (id & 3) != 2;
+        return now < 0 ? now : ticks ? clock_resolution(CLOCK_MONOTONIC_COARSE) : 1;
     }
     return clock_resolution(id);
 }
@@ -86,7 +88,7 @@ SYSCALL(clock_settime)
 {
     int id = ARG_INT(a, 0);
     int64_t ns;
-    if (id != CLOCK_REALTIME)
+    if (id < 0 ? resolution(t, id) < 0 : id != CLOCK_REALTIME)
         return -EINVAL;
     int err = copy_in_timespec(t, ARG_GVA(a, 1), &ns);
     return err ? err : -EPERM;
@@ -100,7 +102,10 @@ SYSCALL(settimeofday)
         if (err)
             return err;
     }
-    return -EPERM;
+    struct timezone tz;
+    if (a->a[1] && MM_COPY_IN(t->mm, &tz, ARG_GVA(a, 1)) != 0)
+        return -EFAULT;
+    return a->a[0] || a->a[1] ? -EPERM : 0;
 }
 
 SYSCALL(gettimeofday)
@@ -158,7 +163,7 @@ SYSCALL(adjtimex)
 SYSCALL(clock_adjtime)
 {
     int id = ARG_INT(a, 0);
-    if (id < 0 || id > LAST_CLOCK)
+    if (id > LAST_CLOCK || resolution(t, id) < 0)
         return -EINVAL;
     return id == CLOCK_REALTIME ? do_adjtimex(t, ARG_GVA(a, 1)) : -EOPNOTSUPP;
 }

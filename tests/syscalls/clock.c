@@ -225,4 +225,24 @@ CASE(helper_clock)
     EXPECT_EQ(write(200, &now, sizeof(now)), sizeof(now));
 }
 
+CASE(nothing_to_set)
+{
+    EXPECT_EQ(syscall(SYS_settimeofday, NULL, NULL), 0);
+    EXPECT_ERRNO(EFAULT, syscall(SYS_settimeofday, NULL, (void *)8));
+}
+
+CASE(cpu_clocks_cannot_be_set)
+{
+    struct timespec ts = {0, 0};
+    clockid_t mine;
+    EXPECT_EQ(clock_getcpuclockid(0, &mine), 0);
+    EXPECT_ERRNO(EPERM, clock_settime(mine, &ts));
+    EXPECT_ERRNO(EINVAL, clock_settime(CLOCK_PROCESS_CPUTIME_ID, &ts));
+    EXPECT_EQ(clock_getres(mine, &ts), 0);
+    EXPECT_EQ(ts.tv_nsec, 1);
+    /* The clock of user time of the same process goes by ticks. */
+    EXPECT_EQ(syscall(SYS_clock_getres, (mine & ~3) | 1, &ts), 0);
+    EXPECT_GE(ts.tv_nsec, 1000000);
+}
+
 TEST_MAIN

@@ -343,4 +343,23 @@ CASE(unshare_files)
     EXPECT_OK(unshare(CLONE_FILES | CLONE_FS));
     EXPECT_ERRNO(EINVAL, unshare(CLONE_PARENT_SETTID));
 }
+CASE(clone3_refuses_what_goes_to_one_place)
+{
+    int number;
+    struct {
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+        uint64_t set_tid, set_tid_size, cgroup;
+    } args = {.flags = CLONE_PIDFD | CLONE_PARENT_SETTID,
+              .pidfd = (uintptr_t)&number,
+              .parent_tid = (uintptr_t)&number,
+              .exit_signal = SIGCHLD};
+    EXPECT_ERRNO(EINVAL, syscall(SYS_clone3, &args, 64));
+    args.flags = 0x200000000ull; /* CLONE_INTO_CGROUP */
+    EXPECT_ERRNO(EINVAL, syscall(SYS_clone3, &args, 64));
+    args.cgroup = 1ull << 31;
+    EXPECT_ERRNO(EINVAL, syscall(SYS_clone3, &args, 88));
+    args.cgroup = INT32_MAX;
+    EXPECT_ERRNO(EBADF, syscall(SYS_clone3, &args, 88));
+}
+
 TEST_MAIN

@@ -181,4 +181,17 @@ CASE(failure_changes_nothing)
     EXPECT_OK(fcntl(fd, F_GETFD));
 }
 
+CASE(arguments_within_the_stack_limit)
+{
+    static char text[60000];
+    memset(text, 'x', sizeof(text) - 1);
+    char *const argv[] = {"true", text, NULL}, *const envp[] = {NULL};
+    struct rlimit limit = {16384, RLIM_INFINITY};
+    EXPECT_EXITED(FORK({
+                      EXPECT_EQ(setrlimit(RLIMIT_STACK, &limit), 0);
+                      EXPECT_ERRNO(E2BIG, execve("/bin/true", argv, envp));
+                  }),
+                  0);
+}
+
 TEST_MAIN

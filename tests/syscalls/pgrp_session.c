@@ -163,4 +163,11 @@ CASE(orphaned_groups_do_not_stop)
     });
     EXPECT_EXITED(p, 4);
 }
+CASE(setpgid_of_a_negative_process)
+{
+    EXPECT_ERRNO(EINVAL, setpgid(-1, 0));
+    EXPECT_ERRNO(EINVAL, setpgid(0, -1));
+    EXPECT_ERRNO(ESRCH, setpgid(-1, 1));
+}
+
 TEST_MAIN
