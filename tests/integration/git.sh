@@ -19,4 +19,15 @@ git branch other HEAD~1; git checkout -q other; echo x > new; git add new; git c
 git merge -q -m "Merge" main; git log --oneline --graph
 git gc -q; git fsck --full; git clone -q . ../clone; cd ../clone; ls; git log --oneline | wc -l'
 same git log
+
+# A repository of 10,000 files, cloned inside from the host's.
+git init -q -b main many
+for i in $(seq 100); do
+    mkdir "many/$i"
+    for j in $(seq 100); do printf '%s\n' "$i" "$j" >"many/$i/$j"; done
+done
+git -C many add . && git -C many commit -q -m 'Many'
+label='git clone of 10,000 files' same bash -c 'cd "$(mktemp -d)"; trap "rm -rf $PWD" EXIT
+git clone -q --no-local "$0/many" clone && cd clone && git status --short && git ls-files | wc -l
+find . -type f -not -path "./.git/*" | wc -l; sed -n 2p 57/99; git fsck 2>&1 | grep -v "^notice"; git log --format=%H' "$work"
 finish

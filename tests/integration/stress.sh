@@ -10,7 +10,7 @@ all='signal futex fork clone vfork exec pipe mq sem sem-sysv shm shm-sysv msg ti
     switch pthread wait zombie sigq sigsegv sigpending kill get set prctl seccomp rseq membarrier
     access chdir chmod chown copy-file dentry dir dirdeep dup eventfd fallocate fcntl file-ioctl
     filename flock fstat getdent inotify io iomix link locka lockf lockofd mknod open rename seek
-    splice symlink sync-file tee touch unlink utime vm-splice xattr'
+    splice symlink sync-file tee touch utime vm-splice xattr'
 seconds=1
 if [ -n "${PICKET_LONG:-}" ]; then
     seconds=10 quick=$all

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import select
+import shutil
 import signal
 import struct
 import sys
@@ -191,6 +192,72 @@ def test_top():
     p.expect("bash")
     p.type("q")
     p.expect(r"\$ ")
+    leave(p)
+
+
+def test_editors():
+    p = shell("--cwd", "/tmp")
+    for program, keys in (("vim.tiny", "iby vim.tiny\x1b:wq\r"), ("nano", "by nano\x0f\r\x18")):
+        if not shutil.which(program):
+            continue
+        p.type(f"{program} by.{program}\r")
+        p.expect(r"\x1b\[.*by\." + program)
+        time.sleep(0.5)
+        p.type(keys)
+        p.expect(r"\$ ")
+        p.type(f"clear; cat by.{program}; echo done\r")
+        p.expect(f"by {program}\r\ndone\r\n")
+    if shutil.which("less"):
+        p.type("seq 1000 | less\r")
+        p.expect("10\r\n")
+        p.type("/^777\r")
+        p.expect("777")
+        p.type("G")
+        p.expect(r"1000\r\n.*END")
+        p.type("q")
+        p.expect(r"\$ ")
+    leave(p)
+
+
+def test_tmux():
+    """Two terminals of tmux's own, its server, and what it shows of them."""
+    if not shutil.which("tmux"):
+        return
+    p = shell()
+    p.type("tmux -f /dev/null new bash --norc\r")
+    p.expect(r"\[0\] ?0:bash")
+    p.type("echo $((6 * 7)) $(tty) | tr 0-9 a-j\r")
+    p.expect("ec /dev/pts/[a-j]")
+    time.sleep(0.5)  # keys that come together are taken for a paste
+    p.type("\x02%")
+    p.expect(r"[#$] ")
+    p.type("tmux list-panes | wc -l | tr 2 B; sleep 100\r")
+    p.expect("B")
+    p.type("\x03")
+    time.sleep(0.5)
+    p.type("\x02")
+    time.sleep(0.1)
+    p.type("d")
+    p.expect("detached")
+    p.type("tmux kill-server; tmux ls\r")
+    p.expect("no server running")
+    leave(p)
+
+
+def test_screen():
+    if not shutil.which("screen"):
+        return
+    p = shell()
+    p.type("screen -c /dev/null -s /bin/sh\r")
+    time.sleep(2)
+    p.type(" ")  # its greeting
+    p.expect(r"[#$] ")
+    p.type("echo $((6 * 7)) | tr 42 db\r")
+    p.expect("db")
+    p.type("\x01d")
+    p.expect("detached")
+    p.type("screen -ls | grep -c Detached; screen -X quit\r")
+    p.expect(r"1\r\n")
     leave(p)
 
 

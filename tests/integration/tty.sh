@@ -4,7 +4,7 @@ here=$(readlink -f "$(dirname "$0")")
 . "$(dirname "$0")/lib.sh"
 need python3 bash ps stty
 
-for name in who interrupt jobs completion resize vi top login much_output much_input restored hang_up \
+for name in who interrupt jobs completion resize vi editors top tmux screen login much_output much_input restored hang_up \
     nobody_there; do
     check "$name" timeout -k 5 "$limit" python3 "$here/tty.py" "$picket" "$name"
 done
