@@ -123,10 +123,11 @@ static int check_copy_range(struct file *in, int64_t in_pos, struct file *out, i
     if (__builtin_add_overflow((uint64_t)in_pos, *n, &in_end) ||
         __builtin_add_overflow((uint64_t)out_pos, *n, &out_end))
         return -EOVERFLOW;
-    if (in_pos < 0 || out_pos < 0 || in_end > INT64_MAX)
+    if (in_pos < 0 || out_pos < 0)
         return -EINVAL;
-    if (out_end > INT64_MAX)
+    if (out_pos == INT64_MAX)
         return -EFBIG;
+    *n = MIN(*n, (uint64_t)(INT64_MAX - out_pos));
     int64_t size = (int64_t)in->inode->size;
     *n = in_pos >= size ? 0 : MIN(*n, (uint64_t)(size - in_pos));
     *n = MIN(*n, UIO_MAX_BYTES);

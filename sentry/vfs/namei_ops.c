@@ -231,9 +231,7 @@ static int unlink_locked(struct task *t, const struct path_ref *parent, struct d
         return -ENOENT;
     if (last->slash)
         return S_ISDIR(d->inode->mode) ? -EISDIR : -ENOTDIR;
-    int err = mount_want_write(parent->mnt);
-    if (!err)
-        err = may_delete(dir, d, t->cred, false);
+    int err = may_delete(dir, d, t->cred, false);
     if (!err && mount_is_local_point(t, d))
         err = -EBUSY;
     if (!err)
@@ -252,9 +250,7 @@ static int rmdir_locked(struct task *t, const struct path_ref *parent, struct de
     struct inode *dir = parent->dentry->inode;
     if (!d->inode)
         return -ENOENT;
-    int err = mount_want_write(parent->mnt);
-    if (!err)
-        err = may_delete(dir, d, t->cred, true);
+    int err = may_delete(dir, d, t->cred, true);
     if (!err && mount_is_local_point(t, d))
         err = -EBUSY;
     if (!err && !dir->ops->rmdir)
@@ -291,6 +287,11 @@ int vfs_unlink(struct task *t, int dfd, const char *path, int flags)
         if (!rmdir)
             return -EISDIR;
         return last.len == 0 ? -EBUSY : last.len == 1 ? -EINVAL : -ENOTEMPTY;
+    }
+    err = mount_want_write(parent.mnt); /* before it is seen whether the name is there */
+    if (err) {
+        path_put(&parent);
+        return err;
     }
     struct dentry *d;
     struct inode *dir = parent.dentry->inode, *victim = NULL;
@@ -379,9 +380,7 @@ static int rename_check_permissions(struct renaming *r)
     const struct cred *cred = r->t->cred;
     struct inode *old_dir = r->old_parent.dentry->inode, *new_dir = r->new_parent.dentry->inode;
     bool is_dir = d_is_dir(r->old), exchange = r->flags & RENAME_EXCHANGE;
-    int err = mount_want_write(r->old_parent.mnt);
-    if (!err)
-        err = may_delete(old_dir, r->old, cred, is_dir);
+    int err = may_delete(old_dir, r->old, cred, is_dir);
     if (!err && !r->new->inode)
         err = may_create(new_dir, cred);
     else if (!err)
@@ -483,8 +482,11 @@ static int rename_parents(struct renaming *r)
         return -EBUSY;
     if (r->new_last.len == 0 || r->new_last.is_dot)
         return r->flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
+    int err = mount_want_write(r->old_parent.mnt);
+    if (err)
+        return err;
     rename_lock(r);
-    int err = rename_lookup(r);
+    err = rename_lookup(r);
     rename_unlock(r);
     return err;
 }

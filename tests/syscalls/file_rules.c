@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -216,6 +218,65 @@ CASE(clone_errors)
     EXPECT_ERRNO(EFAULT, ioctl(to, FICLONERANGE, (void *)8));
     struct file_clone_range range = {.src_fd = -1};
     EXPECT_ERRNO(EBADF, ioctl(to, FICLONERANGE, &range));
+}
+
+/* ---- errors of making and removing ---- */
+
+CASE(nothing_is_made_in_proc)
+{
+    EXPECT_ERRNO(ENOENT, mkdir("/proc/nothing", 0755));
+    EXPECT_ERRNO(ENOENT, open("/proc/nothing", O_CREAT | O_RDWR, 0600));
+    EXPECT_ERRNO(ENOENT, symlink("a", "/proc/self/nothing"));
+    EXPECT_ERRNO(EEXIST, mkdir("/proc/self", 0755));
+    EXPECT_ERRNO(ENOENT, access("/proc/nothing", F_OK));
+}
+
+CASE(read_only_before_missing)
+{
+    if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0)
+        SKIP("needs the right to mount");
+    EXPECT_OK(mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL));
+    EXPECT_OK(mount(test_dir(), test_dir(), NULL, MS_BIND, NULL));
+    EXPECT_OK(mount(NULL, test_dir(), NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+    EXPECT_ERRNO(EROFS, unlink(test_path("missing")));
+    EXPECT_ERRNO(EROFS, rmdir(test_path("missing")));
+    EXPECT_ERRNO(EROFS, rename(test_path("missing"), test_path("other")));
+    EXPECT_OK(umount2(test_dir(), 0));
+    EXPECT_ERRNO(ENOENT, unlink(test_path("missing")));
+}
+
+/* ---- where copies end ---- */
+
+CASE(copy_beyond_the_end)
+{
+    int from = make("f", 0600), to = make("g", 0600);
+    off_t pos = INT64_MAX;
+    EXPECT_EQ(copy_file_range(from, &pos, to, NULL, 1, 0), 0);
+    off_t start = 0;
+    EXPECT_ERRNO(EFBIG, copy_file_range(from, &start, to, &pos, 1, 0));
+    start = 1;
+    EXPECT_ERRNO(EOVERFLOW, copy_file_range(from, &start, to, NULL, SIZE_MAX, 0));
+}
+
+CASE(sealed_growth_ends_a_write)
+{
+    int fd = EXPECT_OK(memfd_create("m", MFD_ALLOW_SEALING));
+    char data[100] = {0};
+    EXPECT_OK(ftruncate(fd, 8192));
+    EXPECT_OK(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
+    EXPECT_EQ(pwrite(fd, data, 100, 8190), 2);
+    EXPECT_ERRNO(EPERM, pwrite(fd, data, 100, 8192));
+    EXPECT_EQ(pwrite(fd, data, 100, 8092), 100);
+}
+
+CASE(splice_from_an_empty_socket)
+{
+    int s[2], p[2];
+    EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+    EXPECT_OK(pipe(p));
+    EXPECT_ERRNO(EAGAIN, splice(s[0], NULL, p[1], NULL, 10, SPLICE_F_NONBLOCK));
+    EXPECT_EQ(write(s[1], "abc", 3), 3);
+    EXPECT_EQ(splice(s[0], NULL, p[1], NULL, 3, 0), 3);
 }
 
 /* ---- what has no name has attributes all the same ---- */

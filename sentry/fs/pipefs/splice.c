@@ -216,7 +216,9 @@ ssize_t splice_file_to_pipe(struct task *t, struct file *in, int64_t *pos, struc
         for (int i = 0; i < k; i++)
             u.resid += segs[i].length;
         uint64_t want = u.resid;
-        r = pos ? file_pread(in, &u, *pos, 0) : file_read_rwf(in, &u, 0);
+        /* SPLICE_F_NONBLOCK is for the pipe, but sockets heed it as well. */
+        int rwf = S_ISSOCK(in->inode->mode) && (!block || done) ? RWF_NOWAIT : 0;
+        r = pos ? file_pread(in, &u, *pos, 0) : file_read_rwf(in, &u, rwf);
         fill_slots(out, segs, k, (uint64_t)MAX(r, (ssize_t)0));
         if (r <= 0)
             break;

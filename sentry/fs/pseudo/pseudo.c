@@ -192,7 +192,7 @@ static int pseudo_lookup(struct inode *dir, struct dentry *d)
     if (err && n->row->names)
         err = n->row->names->find(&c, d->name, &found);
     if (err == -ENOENT)
-        return 0;
+        return c.pid_ns ? err : 0; /* proc says so even to who wants to make something */
     if (!err)
         err = make_inode(dir->sb, &found, &i);
     if (!err)

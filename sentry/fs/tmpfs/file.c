@@ -87,13 +87,19 @@ static ssize_t write_unit(struct inode *i, struct uio *u, int64_t pos, uint64_t 
     return total ? total : moved ? moved : err;
 }
 
-static int check_write_seals(const struct tmpfs_file *tf, int64_t pos, uint64_t n)
+/* A write goes page by page: under F_SEAL_GROW it ends before the first page in which it would make
+ * the file longer. */
+static int check_write_seals(const struct tmpfs_file *tf, int64_t pos, uint64_t *n)
 {
     unsigned seals = tf->seals;
+    uint64_t size = tf->node.inode->size;
     if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
         return -EPERM;
-    if ((seals & F_SEAL_GROW) && (uint64_t)pos + n > tf->node.inode->size)
+    if (!(seals & F_SEAL_GROW) || (uint64_t)pos + *n <= size)
+        return 0;
+    if (page_down(size) <= (uint64_t)pos)
         return -EPERM;
+    *n = page_down(size) - (uint64_t)pos;
     return 0;
 }
 
@@ -103,7 +109,7 @@ static ssize_t write_locked(struct file *f, struct uio *u, int64_t *pos)
     uint64_t n = u->resid;
     int err = vfs_write_limit(f, *pos, &n);
     if (!err)
-        err = check_write_seals(tmpfs_file(i), *pos, n);
+        err = check_write_seals(tmpfs_file(i), *pos, &n);
     if (err)
         return err;
     uint64_t size = i->size;
