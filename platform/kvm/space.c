@@ -112,9 +112,11 @@ bool kvm_space_peek(struct kvm_space *s, gva_t addr, uint8_t *out)
 
 /* ---- changing ---- */
 
-/* Makes every vCPU forget what it knew of [lo, hi) of m: see kvm.h. */
-static void forget_frames(const struct mapping *m, gva_t lo, gva_t hi)
+/* Makes every vCPU forget what it knew of [lo, hi) of a mapping: see kvm.h. No table is meant: they
+ * stay as long as the root does. */
+static void forget_frames(void *arg, pt_virt_t lo, pt_virt_t hi, UNUSED bool tables)
 {
+    const struct mapping *m = arg;
     if (madvise(mapping_hva(m, lo), hi - lo, MADV_DONTNEED))
         panic("kvm: cannot drop frames from a slot: %s", strerror(errno));
 }
@@ -135,11 +137,9 @@ static struct range_node *split_mapping(struct range_node *n, uint64_t key, void
 static bool unmap_entries(struct kvm_space *s, struct mapping *m)
 {
     struct pt_status st;
-    pt_flush_ignore(pt_unmap(&s->pt, m->node.start, m->node.end - m->node.start, &st));
+    pt_flush(pt_unmap(&s->pt, m->node.start, m->node.end - m->node.start, &st), forget_frames, m);
     if (st.err)
         panic("kvm: cannot unmap: %s", pt_error_name(st.err));
-    if (st.replaced)
-        forget_frames(m, m->node.start, m->node.end);
     return st.replaced;
 }
 
@@ -180,12 +180,14 @@ static void protect_one(struct kvm_space *s, struct mapping *m, access_t perms)
         (void)unmap_entries(s, m);
         return;
     }
-    pt_flush_ignore(
-        pt_protect(&s->pt, m->node.start, m->node.end - m->node.start, entry_flags(perms), &st));
+    struct pt_obligation must =
+        pt_protect(&s->pt, m->node.start, m->node.end - m->node.start, entry_flags(perms), &st);
     if (st.err)
         panic("kvm: cannot protect: %s", pt_error_name(st.err));
-    if (st.replaced && lost)
-        forget_frames(m, m->node.start, m->node.end);
+    if (lost)
+        pt_flush(must, forget_frames, m);
+    else
+        pt_flush_ignore(must); /* what is allowed now, a fault finds out */
 }
 
 static int protect_range(struct kvm_space *s, gva_t start, gva_t end, access_t perms)
