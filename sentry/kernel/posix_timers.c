@@ -15,6 +15,7 @@ struct posix_timer {
     struct refcount ref;
     struct ktimer ktimer;
     struct list_head link;   /* timer_set.timers */
+    struct kernel *kernel;
     struct thread_group *tg; /* outlives its timers: posix_timers_exit */
     int id;
     clockid_t clock;
@@ -130,6 +131,7 @@ static void posix_timer_put(struct posix_timer *pt)
         return;
     task_put(pt->target);
     task_put(pt->cpu_task);
+    atomic_fetch_sub_explicit(&pt->kernel->sigqueued, 1, memory_order_relaxed);
     free(pt);
 }
 
@@ -277,10 +279,16 @@ static int check_clock(struct task *t, clockid_t clock, struct task **cpu_task)
 
 static struct posix_timer *make_timer(struct task *t, clockid_t clock, const struct sigevent *ev)
 {
-    struct posix_timer *pt = calloc(1, sizeof(*pt));
-    if (!pt)
+    /* The signal that it may send is set aside now. */
+    uint64_t limit = task_rlimit(t, RLIMIT_SIGPENDING);
+    int queued = atomic_fetch_add_explicit(&t->kernel->sigqueued, 1, memory_order_relaxed);
+    struct posix_timer *pt = (uint64_t)queued < limit ? calloc(1, sizeof(*pt)) : NULL;
+    if (!pt) {
+        atomic_fetch_sub_explicit(&t->kernel->sigqueued, 1, memory_order_relaxed);
         return NULL;
+    }
     ref_init(&pt->ref);
+    pt->kernel = t->kernel;
     pt->tg = t->tg;
     pt->clock = clock;
     pt->notify =

@@ -103,6 +103,8 @@ SYSCALL(pause)
     return -ERESTARTNOHAND;
 }
 
+#define SS_AUTODISARM_FLAG (1u << 31)
+
 SYSCALL(sigaltstack)
 {
     stack_t new, old = t->altstack;
@@ -128,9 +130,11 @@ SYSCALL(sigaltstack)
     user.sp = (gva_t)(uintptr_t)old.ss_sp;
     user.size = old.ss_size;
     user.flags = old.ss_flags;
-    if (!(user.flags & SS_DISABLE) && !((uint32_t)user.flags & (1u << 31)) && old.ss_size) {
-        bool on = sp > user.sp && sp - user.sp <= user.size;
-        user.flags = on ? SS_ONSTACK : 0;
+    if (!(user.flags & SS_DISABLE) && old.ss_size) {
+        /* One that disarms itself is never in use. */
+        bool disarms = (uint32_t)user.flags & SS_AUTODISARM_FLAG;
+        bool on = !disarms && sp > user.sp && sp - user.sp <= user.size;
+        user.flags = on ? SS_ONSTACK : user.flags & (int)SS_AUTODISARM_FLAG;
     }
     return MM_COPY_OUT(t->mm, ARG_GVA(a, 1), &user);
 }

@@ -331,4 +331,18 @@ CASE(fs_base)
     EXPECT_OK(syscall(SYS_arch_prctl, ARCH_GET_FS, &now));
     EXPECT_EQ(fs, now);
 }
+CASE(altstack_tells_how_it_is_used)
+{
+    enum { AUTODISARM = 1 << 31 };
+    static char memory[65536];
+    stack_t ss = {.ss_sp = memory, .ss_size = sizeof(memory), .ss_flags = AUTODISARM | SS_ONSTACK};
+    EXPECT_OK(sigaltstack(&ss, NULL));
+    EXPECT_OK(sigaltstack(NULL, &ss));
+    EXPECT_EQ(ss.ss_flags, AUTODISARM); /* nobody is on it */
+    ss.ss_flags = SS_ONSTACK;
+    EXPECT_OK(sigaltstack(&ss, NULL));
+    EXPECT_OK(sigaltstack(NULL, &ss));
+    EXPECT_EQ(ss.ss_flags, 0);
+}
+
 TEST_MAIN

@@ -340,4 +340,14 @@ CASE(timers_end_with_exec_and_are_not_inherited)
     });
     EXPECT_EXITED(p, 0);
 }
+CASE(timers_count_as_pending_signals)
+{
+    struct rlimit none = {0, 0};
+    timer_t id;
+    EXPECT_OK(timer_create(CLOCK_MONOTONIC, NULL, &id));
+    EXPECT_OK(timer_delete(id));
+    EXPECT_OK(setrlimit(RLIMIT_SIGPENDING, &none));
+    EXPECT_ERRNO(EAGAIN, timer_create(CLOCK_MONOTONIC, NULL, &id));
+}
+
 TEST_MAIN
