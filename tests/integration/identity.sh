@@ -25,4 +25,5 @@ equal 'PATH is searched' "$(sandbox --env "PATH=$work" -- env 2>/dev/null; echo 
 printf '#!/bin/sh\necho mine\n' >./env
 chmod +x ./env
 equal 'in the sandbox' "$(sandbox --env "PATH=$work" -- env)" mine
+equal 'lsblk finds no disk, and no fault' "$(sandbox -- lsblk 2>&1; echo $?)" 0
 finish

@@ -193,7 +193,15 @@ static const struct pseudo_row fs_rows[] = {
 };
 
 static const struct pseudo_row class_rows[] = {
+    PSEUDO_DIR("block", empty_rows),
     PSEUDO_DIR("net", empty_rows),
+    {.name = NULL},
+};
+
+/* Links to devices, by number: there are none. */
+static const struct pseudo_row dev_rows[] = {
+    PSEUDO_DIR("block", empty_rows),
+    PSEUDO_DIR("char", empty_rows),
     {.name = NULL},
 };
 
@@ -201,7 +209,7 @@ static const struct pseudo_row root_rows[] = {
     PSEUDO_DIR("block", empty_rows),
     PSEUDO_DIR("bus", empty_rows),
     PSEUDO_DIR("class", class_rows),
-    PSEUDO_DIR("dev", empty_rows),
+    PSEUDO_DIR("dev", dev_rows),
     PSEUDO_DIR("devices", devices_rows),
     PSEUDO_DIR("firmware", empty_rows),
     PSEUDO_DIR("fs", fs_rows),
