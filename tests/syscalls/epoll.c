@@ -372,10 +372,13 @@ CASE(threads)
         EXPECT_EQ(pthread_join(t[i], NULL), 0);
 }
 
+static _Atomic int woken;
+
 static void *waiter(void *arg)
 {
     struct epoll_event ev;
-    EXPECT_EQ(epoll_wait(ep, &ev, 1, 5000), 1);
+    EXPECT_EQ(epoll_wait(ep, &ev, 1, 15000), 1);
+    woken++;
     return arg;
 }
 
@@ -390,7 +393,10 @@ CASE(waiters)
         EXPECT_EQ(pthread_create(&t[i], NULL, waiter, NULL), 0);
     for (int i = 0; i < 3; i++) {
         usleep(50000);
+        EXPECT_EQ(woken, i);
         EXPECT_OK(eventfd_write(e, 1));
+        while (woken == i) /* two edges that nobody saw in between are one */
+            usleep(1000);
     }
     for (int i = 0; i < 3; i++)
         EXPECT_EQ(pthread_join(t[i], NULL), 0);

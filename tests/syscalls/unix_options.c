@@ -2,6 +2,7 @@
 #include "tests/syscalls/test.h"
 #include <asm/sockios.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -405,5 +406,53 @@ CASE(bad_control_buffer)
     EXPECT_EQ(write(sv[0], "x", 1), 1);
     EXPECT_EQ(recvmsg(sv[1], &m, 0), 1);
     EXPECT_EQ(m.msg_controllen, 0);
+}
+/* SCM_CREDENTIALS tells the real ids, SO_PEERCRED the effective ones. */
+CASE(ids_of_a_sender)
+{
+    int sv[2], on = 1;
+    char c, control[CMSG_SPACE(sizeof(struct ucred))];
+    struct iovec iov = {&c, 1};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control};
+    struct ucred u;
+    socklen_t len = sizeof u;
+    if (geteuid() != 0)
+        SKIP("needs root, to become somebody else");
+    EXPECT_OK(setresgid(0, 2000, 0));
+    EXPECT_OK(setresuid(0, 1000, 0));
+    pair(SOCK_STREAM, sv);
+    EXPECT_OK(set(sv[1], SO_PASSCRED, on));
+    EXPECT_EQ(write(sv[0], "x", 1), 1);
+    m.msg_controllen = sizeof control;
+    EXPECT_EQ(recvmsg(sv[1], &m, 0), 1);
+    memcpy(&u, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof u);
+    EXPECT_EQ(u.pid, getpid());
+    EXPECT_EQ(u.uid, 0);
+    EXPECT_EQ(u.gid, 0);
+    EXPECT_OK(getsockopt(sv[1], SOL_SOCKET, SO_PEERCRED, &u, &len));
+    EXPECT_EQ(u.uid, 1000);
+    EXPECT_EQ(u.gid, 2000);
+}
+
+static void *close_soon(void *fd)
+{
+    usleep(50000);
+    close((int)(long)fd);
+    return NULL;
+}
+
+CASE(reset_wakes_the_sender)
+{
+    int sv[2];
+    static char data[4096];
+    pthread_t t;
+    pair(SOCK_STREAM, sv);
+    while (send(sv[0], data, sizeof data, MSG_DONTWAIT) > 0)
+        ;
+    EXPECT_EQ(errno, EAGAIN);
+    EXPECT_EQ(pthread_create(&t, NULL, close_soon, (void *)(long)sv[1]), 0);
+    EXPECT_ERRNO(ECONNRESET, send(sv[0], data, sizeof data, MSG_NOSIGNAL));
+    EXPECT_ERRNO(EPIPE, send(sv[0], data, sizeof data, MSG_NOSIGNAL));
+    EXPECT_EQ(pthread_join(t, NULL), 0);
 }
 TEST_MAIN

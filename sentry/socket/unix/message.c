@@ -121,6 +121,11 @@ static int wait_room(struct unix_sock *s, struct task *t, bool nonblock)
     while (!has_room(s) && !s->snd_shut && !err)
         err = task_block(t, deadline);
     wait_remove(&s->sock.queue, &w);
+    if (s->err) {
+        MUTEX_GUARD(&s->sock.lock);
+        if (s->err)
+            return unix_take_error(s);
+    }
     if (has_room(s))
         return 0;
     if (err == -ETIMEDOUT)
@@ -293,7 +298,7 @@ ssize_t unix_sendmsg(struct socket *sock, struct task *t, struct uio *u, struct 
             return unix_take_error(s);
     }
     if (!m->has_creds)
-        unix_set_cred(&m->creds, t);
+        m->creds = (struct ucred){t->tg->tgid, t->cred->uid, t->cred->gid};
     int err = unix_files_launch(t->kernel, m->files, t->cred->uid);
     if (err)
         return err;
