@@ -52,6 +52,41 @@ CASE(comes_back_empty)
         EXPECT_EQ(p[i], 0);
 }
 
+/* The same pages go and come again and again: each time they are empty, may be protected, shared
+ * with a child and given back, and once they are gone nothing of them is left. */
+CASE(again_and_again)
+{
+    catch_faults();
+    for (int i = 0; i < 60; i++) {
+        size_t n = PG * (size_t)(1 + i / 10 % 2);
+        char *p = map(n / PG, RW, ANON);
+        for (size_t k = 0; k < n; k += 8)
+            EXPECT_EQ(*(uint64_t *)(void *)(p + k), 0);
+        memset(p, i + 1, n);
+        if (i % 7 == 3) {
+            EXPECT_EQ(mprotect(p, PG, PROT_READ), 0);
+            EXPECT_FAULT(WRITE_OF(p), SIGSEGV, SEGV_ACCERR, p);
+            EXPECT_EQ(mprotect(p, PG, PROT_READ | PROT_WRITE), 0);
+        }
+        if (i % 7 == 5) {
+            EXPECT_EQ(madvise(p, PG, MADV_DONTNEED), 0);
+            EXPECT_EQ(p[0], 0);
+        }
+        pid_t child = i % 5 == 4 ? FORK({
+            EXPECT_EQ(p[PG - 1], i % 7 == 5 ? 0 : i + 1);
+            p[0] = 99;
+        })
+                                 : 0;
+        if (child) {
+            EXPECT_EXITED(child, 0);
+            EXPECT(p[0] != 99);
+        }
+        EXPECT_EQ(munmap(p, n), 0);
+        EXPECT_FAULT(READ_OF(p), SIGSEGV, SEGV_MAPERR, p);
+        EXPECT_FAULT(WRITE_OF(p + n - 1), SIGSEGV, SEGV_MAPERR, p + n - 1);
+    }
+}
+
 CASE(shared_data_stays)
 {
     int fd = file_of("f", 2);
