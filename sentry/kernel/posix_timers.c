@@ -14,7 +14,7 @@
 struct posix_timer {
     struct refcount ref;
     struct ktimer ktimer;
-    struct list_head link;   /* timer_set.timers */
+    struct list_head link; /* timer_set.timers */
     struct kernel *kernel;
     struct thread_group *tg; /* outlives its timers: posix_timers_exit */
     int id;

@@ -91,8 +91,10 @@ static int watches_look(struct watch *ws, size_t n)
 static int watches_wait(struct task *t, struct watch *ws, size_t n, const ktime_t *deadline)
 {
     int count = watches_look(ws, n), err = 0;
-    if (count || (deadline && *deadline == 0))
+    if (count)
         return count;
+    if (deadline && *deadline == 0) /* a signal counts, though there is no waiting */
+        return task_interrupted(t) ? -ERESTARTSYS : 0;
     for (size_t i = 0; i < n; i++) {
         ws[i].q = ws[i].f ? file_poll_queue(ws[i].f) : NULL;
         if (!ws[i].q)

@@ -265,4 +265,36 @@ CASE(no_lost_wakeups)
     pthread_join(thread, NULL);
 }
 
+static void ignore_it(int sig)
+{
+    (void)sig;
+}
+
+/* A signal that the mask lets in ends a call that would not wait; what is ready comes first. */
+CASE(signal_without_waiting)
+{
+    sigset_t blocked, none, pending;
+    struct timespec zero = {0, 0};
+    int p[2];
+    fd_set set;
+    signal(SIGUSR1, ignore_it);
+    sigemptyset(&none);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    EXPECT_OK(sigprocmask(SIG_BLOCK, &blocked, NULL));
+    EXPECT_OK(kill(getpid(), SIGUSR1));
+    EXPECT_ERRNO(EINTR, ppoll(NULL, 0, &zero, &none));
+    EXPECT_EQ(ppoll(NULL, 0, &zero, &none), 0);
+    EXPECT_OK(kill(getpid(), SIGUSR1));
+    EXPECT_ERRNO(EINTR, pselect(0, NULL, NULL, NULL, &zero, &none));
+    EXPECT_OK(kill(getpid(), SIGUSR1));
+    EXPECT_OK(pipe(p));
+    FD_ZERO(&set);
+    FD_SET(p[1], &set);
+    EXPECT_EQ(pselect(p[1] + 1, NULL, &set, NULL, &zero, &none), 1);
+    struct pollfd f = {.fd = p[1], .events = POLLOUT};
+    EXPECT_EQ(ppoll(&f, 1, &zero, &none), 1);
+    EXPECT_OK(sigpending(&pending));
+    EXPECT_EQ(sigismember(&pending, SIGUSR1), 1);
+}
 TEST_MAIN
