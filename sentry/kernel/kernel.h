@@ -70,19 +70,21 @@ struct kernel {
     struct mm_config mm_config;
     struct clock clock;
 
-    struct mutex tree_lock;    /* TASK_TREE */
-    struct list_head groups;   /* thread_group.all_link */
-    struct pid_ns *pid_ns;     /* the first one */
-    struct thread_group *init; /* referenced */
-    struct task *init_task;    /* until kernel_run: process 1, loaded */
-    int ntasks;                /* that have not left */
-    int max_tasks;             /* more are refused with -EAGAIN */
-    int nprocesses;            /* that are no zombies */
-    int max_host_threads;      /* a task is two threads of the host; a process one more */
-    bool ending;               /* init has exited: everything else is being killed */
-    _Atomic uint32_t ended;    /* futex: counts the exits that kernel_run may be waiting for */
-    _Atomic int sigqueued;     /* signals queued in all of the sandbox */
-    _Atomic uint64_t forks;    /* since boot, for /proc/stat */
+    struct mutex tree_lock;     /* TASK_TREE */
+    struct list_head groups;    /* thread_group.all_link */
+    struct pid_ns *pid_ns;      /* the first one */
+    struct thread_group *init;  /* referenced */
+    struct task *init_task;     /* until kernel_run: process 1, loaded */
+    int ntasks;                 /* that have not left */
+    int max_tasks;              /* more are refused with -EAGAIN */
+    int nprocesses;             /* that are no zombies */
+    int max_host_threads;       /* a task is two threads of the host; a process one more */
+    bool ending;                /* init has exited: everything else is being killed */
+    _Atomic uint32_t ended;     /* futex: counts the exits that kernel_run may be waiting for */
+    _Atomic int sigqueued;      /* signals queued in all of the sandbox */
+    _Atomic uint32_t klog_read; /* bytes of the kernel's log that syslog(2) has given away */
+    _Atomic bool klog_cleared;
+    _Atomic uint64_t forks; /* since boot, for /proc/stat */
     struct host_threads *threads;
 
     struct gofer_client *gofer;

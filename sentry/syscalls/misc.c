@@ -318,11 +318,6 @@ SYSCALL(process_vm_writev)
 
 /* ---- refused ---- */
 
-SYSCALL(syslog)
-{
-    return -EPERM;
-}
-
 SYSCALL(acct)
 {
     return task_capable(t, CAP_SYS_PACCT) ? -ENOSYS : -EPERM;

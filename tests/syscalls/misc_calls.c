@@ -199,4 +199,32 @@ CASE(pidfds)
     EXPECT_EQ(fcntl(got, F_GETFD), FD_CLOEXEC);
     EXPECT_ERRNO(EBADF, syscall(SYS_pidfd_getfd, fd, 999, 0));
 }
+/* ---- syslog ---- */
+
+CASE(kernel_log)
+{
+    enum { READ = 2, READ_ALL, SIZE_UNREAD = 9, SIZE_BUFFER };
+    char buf[16];
+    if (syscall(SYS_syslog, SIZE_UNREAD, NULL, 0) < 0)
+        SKIP("no right to read the log");
+    EXPECT_GT(syscall(SYS_syslog, SIZE_BUFFER, NULL, 0), 0);
+    EXPECT_GE(syscall(SYS_syslog, READ_ALL, buf, sizeof(buf)), 0);
+    EXPECT_EQ(syscall(SYS_syslog, READ_ALL, buf, 0), 0);
+    EXPECT_EQ(syscall(SYS_syslog, 0, NULL, 0), 0);
+    EXPECT_EQ(syscall(SYS_syslog, 1, NULL, 0), 0);
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, READ_ALL, NULL, 10));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, READ_ALL, buf, -1));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, READ, NULL, 10));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, 8, NULL, 0));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, 8, NULL, 9));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, 11, NULL, 0));
+    EXPECT_ERRNO(EINVAL, syscall(SYS_syslog, -1, NULL, 0));
+    if (geteuid() == 0) {
+        EXPECT_OK(setuid(54321));
+        EXPECT_ERRNO(EPERM, syscall(SYS_syslog, READ, buf, sizeof(buf)));
+        EXPECT_ERRNO(EPERM, syscall(SYS_syslog, SIZE_UNREAD, NULL, 0));
+        EXPECT_ERRNO(EPERM, syscall(SYS_syslog, 5, NULL, 0));
+    }
+}
+
 TEST_MAIN
