@@ -15,6 +15,7 @@
 
 #include "memmap/memmap.h"
 #include "platform/arch.h"
+#include <sched.h>
 #include <signal.h>
 
 struct platform;
@@ -99,6 +100,9 @@ struct context_ops {
     void (*did_unblock)(struct context *c);
     /* sched_yield: others go first. Ends early when interrupted. NULL: the host's will do. */
     void (*yield)(struct context *c);
+    /* Application code runs only on these of the host's CPUs from now on; there is one among them
+     * that the sentry may use. Any thread. At first, all that the sentry was given. */
+    void (*set_cpus)(struct context *c, const cpu_set_t *cpus);
     /* Nanoseconds of CPU that application code used in this context so far. Any thread, while the
      * context lives. May be NULL: not known. */
     uint64_t (*cpu_time)(struct context *c);

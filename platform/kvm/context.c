@@ -449,11 +449,17 @@ static void context_release(struct context *base)
     free(c);
 }
 
+static void context_set_cpus(struct context *base, const cpu_set_t *cpus)
+{
+    pthread_setaffinity_np(context_of(base)->thread, sizeof(*cpus), cpus);
+}
+
 static const struct context_ops context_operations = {.run = context_run,
                                                       .pull_fpu = context_pull_fpu,
                                                       .interrupt = context_interrupt,
                                                       .will_block = context_idle,
                                                       .did_unblock = context_idle,
+                                                      .set_cpus = context_set_cpus,
                                                       .cpu_time = context_cpu_time,
                                                       .release = context_release};
 

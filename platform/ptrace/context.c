@@ -271,6 +271,12 @@ static void context_yield(struct context *base)
         placement_yield(&c->platform->placement, &c->host->placed);
 }
 
+static void context_set_cpus(struct context *base, const cpu_set_t *cpus)
+{
+    struct ptrace_context *c = context_of(base);
+    placement_restrict(&c->platform->placement, &c->host->placed, cpus);
+}
+
 static void context_on_death(struct context *base, void (*fn)(void *arg), void *arg)
 {
     struct ptrace_context *c = context_of(base);
@@ -299,6 +305,7 @@ static const struct context_ops context_ops = {
     .will_block = context_will_block,
     .did_unblock = context_did_unblock,
     .yield = context_yield,
+    .set_cpus = context_set_cpus,
     .cpu_time = ptrace_context_cpu_time,
     .on_death = context_on_death,
     .release = context_release,

@@ -246,6 +246,7 @@ void placement_add(struct placement *pl, struct placed *pd)
     list_init(&pd->turn_link);
     pd->turn_cpu = -1;
     pd->tid = gettid();
+    pd->cpus = pl->allowed;
     int cpu = current_cpu(pl);
     if (cpu >= 0 && placement_pin(pl, pd->tid, cpu) < 0)
         cpu = -1;
@@ -323,17 +324,47 @@ static void let_go(struct placement *pl, struct placed *pd)
     lock_assert_held(&pl->lock);
     if (!pd->stub)
         return;
-    placement_pin(pl, pd->tid, -1);
-    placement_pin(pl, pd->stub, -1);
+    sched_setaffinity(pd->tid, sizeof(pd->cpus), &pd->cpus);
+    sched_setaffinity(pd->stub, sizeof(pd->cpus), &pd->cpus);
     count_awake(pl, pd, -1);
     atomic_store_explicit(&pd->let_go, true, memory_order_relaxed);
+}
+
+/* The one of its CPUs that has least to do. */
+static int idlest_of(struct placement *pl, struct placed *pd)
+{
+    int best = -1;
+    for (int cpu = 0; cpu < pl->cpu_limit; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &pd->cpus) && (best < 0 || pl->load[cpu] < pl->load[best]))
+            best = cpu;
+    }
+    return best;
+}
+
+void placement_restrict(struct placement *pl, struct placed *pd, const cpu_set_t *cpus)
+{
+    MUTEX_GUARD(&pl->lock);
+    CPU_AND(&pd->cpus, cpus, &pl->allowed);
+    if (!CPU_COUNT(&pd->cpus))
+        pd->cpus = pl->allowed;
+    int cpu = placed_cpu(pd);
+    if (cpu < 0)
+        return; /* there is only one */
+    if (!CPU_ISSET((size_t)cpu, &pd->cpus))
+        cpu = idlest_of(pl, pd);
+    if (atomic_load_explicit(&pd->let_go, memory_order_relaxed))
+        let_go(pl, pd);
+    else if (cpu != placed_cpu(pd))
+        move(pl, pd, cpu);
 }
 
 void placement_return(struct placement *pl, struct placed *pd)
 {
     MUTEX_GUARD(&pl->lock);
     int cpu = current_cpu(pl);
-    move(pl, pd, cpu >= 0 ? cpu : placed_cpu(pd));
+    if (cpu < 0)
+        cpu = placed_cpu(pd);
+    move(pl, pd, CPU_ISSET((size_t)cpu, &pd->cpus) ? cpu : idlest_of(pl, pd));
     atomic_store_explicit(&pd->let_go, false, memory_order_relaxed);
     count_awake(pl, pd, placed_cpu(pd));
 }
@@ -416,6 +447,7 @@ static bool spread_one(struct placement *pl)
     double best_gain = WORTHWHILE;
     list_for_each (pd, &pl->all, link) {
         if (placed_cpu(pd) != from || pd->share < ASLEEP_SHARE ||
+            !CPU_ISSET((size_t)to, &pd->cpus) ||
             atomic_load_explicit(&pd->let_go, memory_order_relaxed))
             continue;
         double gain = gain_of_moving(pl, pd, from, to);
@@ -450,7 +482,8 @@ static void gather_one(struct placement *pl)
             continue;
         }
         int here = placed_cpu(pd), there = placed_cpu(first);
-        if (here != there && pl->load[here] + pl->load[there] < GATHER_LOAD) {
+        if (here != there && CPU_ISSET((size_t)there, &pd->cpus) &&
+            pl->load[here] + pl->load[there] < GATHER_LOAD) {
             move(pl, pd, there);
             return;
         }

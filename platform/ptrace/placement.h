@@ -65,6 +65,7 @@ struct placed {
     pid_t stub;          /* or 0; under placement.lock */
     _Atomic int cpu;     /* where both are pinned, or -1 */
     _Atomic bool let_go; /* neither is pinned at the moment */
+    cpu_set_t cpus;      /* where both may be, all of them in allowed; under placement.lock */
     int turn_cpu;        /* where it counts as awake, or -1 */
     uint32_t round;      /* in which it has last yielded there */
     struct list_head turn_link;
@@ -98,6 +99,8 @@ void placement_attach(struct placement *pl, struct placed *pd, pid_t tid, int *c
 void placement_detach(struct placement *pl, struct placed *pd, int *cpu);
 /* Whether it uses the stub thread `tid` now. Any thread. */
 bool placement_uses(struct placement *pl, struct placed *pd, pid_t tid);
+/* From now on both stay on those of the CPUs that are allowed. Any thread. */
+void placement_restrict(struct placement *pl, struct placed *pd, const cpu_set_t *cpus);
 /* The calling thread sleeps, or runs again. */
 void placement_sleep(struct placement *pl, struct placed *pd);
 void placement_wake(struct placement *pl, struct placed *pd);

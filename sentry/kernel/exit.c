@@ -306,8 +306,11 @@ static void release_context(struct task *t)
         c = t->context;
         t->context = NULL;
     }
-    if (c)
-        c->ops->release(c);
+    if (!c)
+        return;
+    if (!task_runs_anywhere(t)) /* its thread serves others after us */
+        c->ops->set_cpus(c, &t->kernel->host_cpus);
+    c->ops->release(c);
 }
 
 static void release_memory(struct task *t)

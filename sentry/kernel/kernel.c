@@ -87,6 +87,8 @@ static int create_services(struct kernel *k)
     if (getrandom(k->boot_id, sizeof(k->boot_id), 0) != (ssize_t)sizeof(k->boot_id))
         return -EIO;
     k->ncpus = get_nprocs();
+    if (sched_getaffinity(0, sizeof(k->host_cpus), &k->host_cpus) < 0)
+        return -errno;
     k->max_host_threads = host_thread_budget();
     k->max_tasks = MIN(k->max_host_threads / 2, MAX_TASKS);
     int err = user_ns_boot(k, k->max_tasks / 2);

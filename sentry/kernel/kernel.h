@@ -101,6 +101,7 @@ struct kernel {
     uint8_t boot_id[16];         /* random: /proc/sys/kernel/random/boot_id */
     int64_t boot_monotonic;      /* host ns at boot: CLOCK_BOOTTIME of the sandbox starts here */
     int ncpus;                   /* that applications see */
+    cpu_set_t host_cpus; /* that we were given; the application's number N is N modulo ncpus */
     struct strace_config *strace;
     _Atomic uint32_t seccomp_logged;        /* actions that may be logged: seccomp.h */
     _Atomic uint64_t unimplemented_seen[8]; /* bitmap: a call that is missing is logged once */

@@ -309,6 +309,10 @@ bool task_may_access(struct task *t, struct task *other, bool attach);
 /* The same for becoming its tracer: t's real ids count, not those for file access. */
 bool task_may_attach(struct task *t, struct task *other);
 
+/* Tells the platform where t may run, after cpuset has changed. Any thread. */
+void task_apply_cpuset(struct task *t);
+/* Whether that is everywhere. */
+bool task_runs_anywhere(struct task *t);
 /* The task loop (task_run.c): runs until the task has exited. */
 void task_run(struct task *t);
 

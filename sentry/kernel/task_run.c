@@ -123,6 +123,30 @@ static void look_round(void *arg)
     task_wake(t);
 }
 
+bool task_runs_anywhere(struct task *t)
+{
+    int n = 0;
+    for (int i = 0; i < TASK_CPUSET_WORDS; i++)
+        n += __builtin_popcountll(atomic_load_explicit(&t->cpuset[i], memory_order_relaxed));
+    return n >= MIN(t->kernel->ncpus, TASK_CPUSET_WORDS * 64);
+}
+
+void task_apply_cpuset(struct task *t)
+{
+    const struct kernel *k = t->kernel;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    MUTEX_GUARD(&t->lock);
+    for (int host = 0; host < CPU_SETSIZE; host++) {
+        int cpu = host % k->ncpus;
+        if (CPU_ISSET((size_t)host, &k->host_cpus) && cpu < TASK_CPUSET_WORDS * 64 &&
+            atomic_load(&t->cpuset[cpu / 64]) >> (cpu % 64) & 1)
+            CPU_SET((size_t)host, &set);
+    }
+    if (t->context)
+        t->context->ops->set_cpus(t->context, CPU_COUNT(&set) ? &set : &k->host_cpus);
+}
+
 /* A context for this thread. The host may be short of processes for a moment. */
 static bool make_context(struct task *t)
 {
@@ -145,6 +169,8 @@ static bool make_context(struct task *t)
         MUTEX_GUARD(&t->lock);
         t->context = c;
     }
+    if (!task_runs_anywhere(t))
+        task_apply_cpuset(t);
     /* The platform's thread has served others before: what is in its FPU is not ours. */
     if (!t->arch.fpu_dirty) {
         if (c->ops->pull_fpu(c, &t->arch) != 0)

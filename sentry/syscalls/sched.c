@@ -81,6 +81,8 @@ SYSCALL(sched_setaffinity)
         err = -EINVAL;
     for (int i = 0; i < TASK_CPUSET_WORDS && !err; i++)
         atomic_store(&other->cpuset[i], mask[i]);
+    if (!err)
+        task_apply_cpuset(other);
     task_put(other);
     return err;
 }

@@ -240,6 +240,72 @@ CASE(ports)
                   0);
 }
 
+/* ---- affinity ---- */
+
+static int cpu_by_call(void)
+{
+    unsigned cpu = ~0u;
+    syscall(SYS_getcpu, &cpu, NULL, NULL);
+    return (int)cpu;
+}
+
+static void only(pid_t tid, int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    EXPECT_EQ(sched_setaffinity(tid, sizeof(set), &set), 0);
+}
+
+/* A task runs where it may, and so do its children, asleep in between or not. */
+CASE(affinity_is_obeyed)
+{
+    cpu_set_t all;
+    EXPECT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+    for (int round = 0; round < 6; round++) {
+        for (int cpu = 0; cpu < 64; cpu++) {
+            if (!CPU_ISSET((size_t)cpu, &all))
+                continue;
+            only(0, cpu);
+            for (int i = 0; i < 200; i++) {
+                EXPECT_EQ(sched_getcpu(), cpu);
+                EXPECT_EQ(cpu_by_call(), cpu);
+                if (i % 50 == 0)
+                    usleep(3000);
+            }
+            EXPECT_EXITED(FORK({
+                              for (int i = 0; i < 100; i++)
+                                  EXPECT_EQ(sched_getcpu(), cpu);
+                          }),
+                          0);
+        }
+    }
+}
+
+/* Another process is moved while it computes. */
+CASE(affinity_from_outside)
+{
+    cpu_set_t all;
+    volatile int *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+    pid_t child = FORK({
+        for (;;)
+            *at = sched_getcpu();
+    });
+    for (int cpu = 0; cpu < 64; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &all))
+            continue;
+        only(child, cpu);
+        usleep(50000);
+        for (int i = 0; i < 50; i++) {
+            EXPECT_EQ(*at, cpu);
+            usleep(1000);
+        }
+    }
+    kill(child, SIGKILL);
+    EXPECT_KILLED(child, SIGKILL);
+}
+
 /* ---- what prctl keeps ---- */
 
 CASE(mce_kill)
