@@ -439,7 +439,7 @@ SYSCALL(setpriority)
 /* ---- input and output priorities: kept and told; there is no queue that they would order ---- */
 
 /* IOPRIO_WHO_PROCESS, _PGRP and _USER are PRIO_PROCESS, _PGRP and _USER and one more. */
-#define IOPRIO_WHO(which) ((which)-1)
+#define IOPRIO_WHO(which) ((int)((unsigned)(which)-1))
 #define IOPRIO_CLASS(prio) ((prio) >> 13 & 7)
 #define IOPRIO_DATA(prio) ((prio)&0x1fff)
 #define IOPRIO_LEVELS 8

@@ -243,6 +243,8 @@ static int boot_system_mounts(struct boot *b)
     } rows[] = {
         {"/proc", "proc", procfs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC},
         {"/sys", "sysfs", sysfs_create, MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY},
+        {"/sys/fs/cgroup", "cgroup2", cgroupfs_create,
+         MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY},
         {"/dev", "devtmpfs", devfs_create, MS_NOSUID},
         {"/dev/pts", "devpts", make_devpts, MS_NOSUID | MS_NOEXEC},
         {"/dev/shm", "tmpfs", make_shm, MS_NOSUID | MS_NODEV},

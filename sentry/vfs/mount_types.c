@@ -17,6 +17,11 @@ static int mount_sysfs(struct kernel *k, UNUSED const char *source, UNUSED const
 {
     return sysfs_create(k, out);
 }
+static int mount_cgroup2(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
+                         struct super_block **out)
+{
+    return cgroupfs_create(k, out);
+}
 static int mount_devtmpfs(struct kernel *k, UNUSED const char *source, UNUSED const char *data,
                           struct super_block **out)
 {
@@ -41,6 +46,7 @@ static const struct file_system_type types[] = {
     {"ramfs", tmpfs_mount, tmpfs_check_option, true},
     {"proc", mount_proc, NULL, true},
     {"sysfs", mount_sysfs, NULL, true},
+    {"cgroup2", mount_cgroup2, NULL, true},
     {"devtmpfs", mount_devtmpfs, NULL, true},
     {"devpts", mount_devpts, NULL, true},
     {"mqueue", mount_mqueue, NULL, true},

@@ -592,6 +592,7 @@ int overlay_create(struct kernel *k, struct super_block *lower, struct super_blo
                    struct super_block **out);
 int procfs_create(struct kernel *k, struct super_block **out);
 int sysfs_create(struct kernel *k, struct super_block **out);
+int cgroupfs_create(struct kernel *k, struct super_block **out);
 int devfs_create(struct kernel *k, struct super_block **out);
 
 #endif

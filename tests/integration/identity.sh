@@ -26,4 +26,16 @@ printf '#!/bin/sh\necho mine\n' >./env
 chmod +x ./env
 equal 'in the sandbox' "$(sandbox --env "PATH=$work" -- env)" mine
 equal 'lsblk finds no disk, and no fault' "$(sandbox -- lsblk 2>&1; echo $?)" 0
+# shellcheck disable=SC2016 # for the shell in the sandbox
+equal 'the cgroup says who is in it, and cannot be changed' "$(sandbox -- sh -c 'cd /sys/fs/cgroup
+    cat memory.max cpu.max cgroup.procs; [ "$(cat pids.max)" -gt 1000 ] && cat pids.current
+    (echo 5 >pids.max) 2>/dev/null || echo kept; mkdir x 2>/dev/null || echo none; stat -f -c %T .')" \
+    'max
+max 100000
+1
+2
+2
+kept
+none
+cgroup2fs'
 finish

@@ -58,6 +58,8 @@ CASE(ioprio_of_a_group_is_the_best)
 
 CASE(ioprio_refuses)
 {
+    EXPECT_ERRNO(EINVAL, get_prio(-2147483647 - 1, 0));
+    EXPECT_ERRNO(EINVAL, set_prio(-2147483647 - 1, 0, 0));
     EXPECT_ERRNO(EINVAL, get_prio(0, 0));
     EXPECT_ERRNO(EINVAL, get_prio(4, 0));
     EXPECT_ERRNO(EINVAL, set_prio(0, 0, PRIO(BE, 0)));

@@ -136,7 +136,7 @@ static int show_cmdline(UNUSED struct pseudo_ctx *c, struct text *out)
 }
 
 static const char filesystems[] =
-    "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tdevpts\n"
+    "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\nnodev\tdevpts\n"
     "nodev\tpipefs\nnodev\tsockfs\nnodev\tmqueue\nnodev\toverlay\nnodev\thostfs\n";
 
 static const struct pseudo_row root_rows[] = {

@@ -1,6 +1,6 @@
 /*
  * sysfs: what glibc, the JVM, Go, lscpu and nproc read: processors, one memory node, huge pages,
- * and an empty cgroup directory.
+ * and the directory where cgroup2 is mounted.
  */
 #include "sentry/fs/pseudo/pseudo.h"
 #include "sentry/kernel/kernel.h"
