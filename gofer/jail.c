@@ -3,11 +3,8 @@
  */
 #include "gofer/gofer.h"
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
+#include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -117,44 +114,26 @@ static const int allowed[] = {
 #endif
 };
 
-static struct sock_filter load(uint32_t offset)
+static int add_rules(scmp_filter_ctx f)
 {
-    return (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset);
-}
-
-static struct sock_filter give(uint32_t action)
-{
-    return (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
-}
-
-/* The next `skip` instructions are left out unless the value is k. */
-static struct sock_filter unless(uint32_t k, uint8_t skip)
-{
-    return (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, k, 0, skip);
-}
-
-/* The host looks once at what is allowed whatever the arguments are, so the order costs nothing. */
-static int filter_calls(void)
-{
-    struct sock_filter f[4 + 2 * ARRAY_SIZE(allowed) + 1];
-    uint16_t n = 0;
-    f[n++] = load(offsetof(struct seccomp_data, arch));
-    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
-    f[n++] = give(SECCOMP_RET_KILL_PROCESS);
-    f[n++] = load(offsetof(struct seccomp_data, nr));
-    for (size_t k = 0; k < ARRAY_SIZE(allowed); k++) {
-        f[n++] = unless((uint32_t)allowed[k], 1);
-        f[n++] = give(SECCOMP_RET_ALLOW);
-    }
-    f[n++] = give(SECCOMP_RET_KILL_PROCESS);
-    struct sock_fprog prog = {.len = n, .filter = f};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0 ? -errno : 0;
+    int err = 0;
+    for (size_t k = 0; !err && k < ARRAY_SIZE(allowed); k++)
+        err = seccomp_rule_add(f, SCMP_ACT_ALLOW, allowed[k], 0);
+    return err;
 }
 
 int gofer_confine(void)
 {
     int err = drop_capabilities();
-    return err ? err : filter_calls();
+    if (err)
+        return err;
+    scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (!f)
+        return -ENOMEM;
+    seccomp_attr_set(f, SCMP_FLTATR_CTL_NNP, 1);
+    err = add_rules(f);
+    if (!err)
+        err = seccomp_load(f);
+    seccomp_release(f);
+    return err;
 }
