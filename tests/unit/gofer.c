@@ -10,12 +10,15 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* top/{out/secret, rw/{f,d/g,l -> ../out,p (FIFO)}, ro/{f,d}}: exports 1 = rw, 2 = ro, 3 = rw/f */
@@ -708,6 +711,33 @@ START_TEST(test_records)
 }
 END_TEST
 
+/* How a process ends that gives up its rights and makes a call. */
+static int after_confining(long nr)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (gofer_confine())
+            _exit(99);
+        syscall(nr, -1, 0, 0, 0);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+START_TEST(test_confine)
+{
+    static const long refused[] = {SYS_socket, SYS_execve, SYS_ptrace,
+                                   SYS_mount,  SYS_kill,   SYS_close | 0x40000000 /* x32's */,
+                                   100000};
+    ck_assert_int_eq(after_confining(SYS_close), 0);
+    ck_assert_int_eq(after_confining(SYS_openat2), 0);
+    for (size_t k = 0; k < ARRAY_SIZE(refused); k++)
+        ck_assert_int_eq(WTERMSIG(after_confining(refused[k])), SIGSYS);
+}
+END_TEST
+
 #define BATCH_LIES 7
 
 /* Two good entries, but for one thing. */
@@ -789,6 +819,7 @@ int main(void)
     tcase_add_test(tc, test_batch_bounds);
     tcase_add_test(tc, test_long_list);
     tcase_add_test(tc, test_data);
+    tcase_add_test(tc, test_confine);
     suite_add_tcase(s, tc);
     tc = tcase_create("a lying gofer");
     tcase_add_test(tc, test_liar);
